@@ -1,0 +1,1 @@
+"""Commands of the trsr program; thin over the Python API."""

@@ -1,0 +1,204 @@
+"""Settings of every component: pydantic models that refuse unknown keys and round-trip through YAML."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trsr.errors import ConfigError
+
+SummaryMethod = Literal["none", "hierarchical", "recurrent"]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BookshopConfig(Settings):
+    """The built-in synthetic data: a bookshop whose readers have a hidden taste that drifts."""
+
+    books: Annotated[int, Field(ge=50, le=5000)] = 400
+    readers: Count = 300
+    min_events: Annotated[int, Field(ge=2)] = 9
+    max_events: Annotated[int, Field(ge=2)] = 16
+    seed: int = 7
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_events < self.min_events:
+            raise ValueError(f"max_events {self.max_events} is below min_events {self.min_events}")
+        if self.max_events > self.books // 2:
+            raise ValueError("max_events is above half the number of books")
+        return self
+
+
+class DataConfig(Settings):
+    """Where items and interactions come from and which of them are used."""
+
+    path: Path | None = None
+    bookshop: BookshopConfig | None = None
+    attributes: list[str] | None = None
+    min_rating: float | None = None
+    min_history: Count = 5
+    max_history: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.path is None) == (self.bookshop is None):
+            raise ValueError("give either path (a dataset folder) or bookshop (the built-in data)")
+        return self
+
+
+class SplitConfig(Settings):
+    """Which events are targets for training, validation and test.
+
+    `by`: "time" cuts at two moments in real time, "last" holds out every user's latest two events, "users"
+    parts the users (the paper's way); "auto" is "time" where every event has a real time, else "last".
+    """
+
+    by: Literal["auto", "time", "last", "users"] = "auto"
+    valid: Fraction = 0.1
+    test: Fraction = 0.1
+    targets_per_user: Count = 1
+    max_train: Count | None = None
+    max_valid: Count | None = None
+    max_test: Count | None = None
+
+
+class CandidateConfig(Settings):
+    """How many uniform negatives stand beside each target."""
+
+    negatives: Count = 20
+    train_negatives: Count = 4
+
+
+class PromptConfig(Settings):
+    """The ranking prompt: its template set, what goes in, and the token budget of every part."""
+
+    template: str = "generic"
+    recent_items: Annotated[int, Field(ge=0)] = 3
+    show_ids: bool = False
+    item_tokens: Annotated[int, Field(ge=8)] = 64
+    candidate_tokens: Annotated[int, Field(ge=8)] = 96
+    summary_tokens: Annotated[int, Field(ge=8)] = 128
+    max_tokens: Annotated[int, Field(ge=64)] = 2048
+
+
+class SummaryConfig(Settings):
+    """How histories are segmented and summarised, and by which LLM."""
+
+    model: str = "smollm2-135m-instruct"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    block_size: Count = 5
+    item_tokens: Annotated[int, Field(ge=8)] = 64
+    max_prompt_tokens: Annotated[int, Field(ge=128)] = 2048
+    max_new_tokens: Annotated[int, Field(ge=8)] = 64
+    repetition_penalty: Annotated[float, Field(ge=1)] = 1.1
+    no_repeat_ngram: Annotated[int, Field(ge=0)] = 4
+    batch_size: Count = 32
+
+
+class RankerConfig(Settings):
+    """The LLM that answers yes or no, and how many suffix tokens share one forward pass."""
+
+    base: str = "smollm2-135m-instruct"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    pass_tokens: Annotated[int, Field(ge=64)] = 1024
+
+
+class TrainingConfig(Settings):
+    """LoRA fine-tuning on one packed row per example; the defaults for optimiser and LoRA are the paper's.
+
+    `loss`: "answer" is cross-entropy of the answer token over the whole vocabulary (as published), "binary"
+    over the two answers only, "listwise" a softmax of the log-odds over the candidates of an example.
+    """
+
+    epochs: Count = 5
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    examples_per_step: Count = 8
+    loss: Literal["answer", "binary", "listwise"] = "answer"
+    lora_r: Count = 8
+    lora_alpha: Count = 16
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    lora_modules: list[str] | None = None
+    evaluations_per_epoch: Count = 1
+    seed: int = 7
+
+
+class EvaluationConfig(Settings):
+    """Cut-offs of the ranking metrics and the bootstrap over users."""
+
+    ks: list[Count] = [3, 5, 10]
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    seed: int = 7
+
+
+class ExperimentConfig(Settings):
+    """One experiment from one YAML file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seed: int = 7
+    methods: Annotated[list[SummaryMethod], Field(min_length=1)] = ["none", "hierarchical", "recurrent"]
+    data: DataConfig
+    split: SplitConfig = SplitConfig()
+    candidates: CandidateConfig = CandidateConfig()
+    prompt: PromptConfig = PromptConfig()
+    summaries: SummaryConfig = SummaryConfig()
+    ranker: RankerConfig = RankerConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+def parse_settings(kind: type[S], values: Any, place: str) -> S:
+    """Validate plain values into `kind`.
+
+    Raises `ConfigError` with one line that names `place`, the field and what is wrong.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{place}: expected a mapping of settings, found {type(values).__name__}")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "settings"
+        known = _known_keys(kind, first["loc"][:-1]) if first["type"] == "extra_forbidden" else ""
+        what = f"unknown setting{known}" if known else first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{place}: {field}: {what}") from None
+
+
+def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> str:
+    for part in path:
+        annotation = kind.model_fields[str(part)].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        kind = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return f"; known here: {', '.join(kind.model_fields)}"
+
+
+def load_experiment(path: Path) -> ExperimentConfig:
+    """Read one experiment file; a relative `data.path` is taken from the file's own folder."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}") from None
+    config = parse_settings(ExperimentConfig, values, str(path))
+    if config.data.path is None or config.data.path.is_absolute():
+        return config
+    data = config.data.model_copy(update={"path": (path.parent / config.data.path).resolve()})
+    return config.model_copy(update={"data": data})
+
+
+def dump_yaml(settings: Settings) -> str:
+    """YAML text that `parse_settings` reads back to an equal object."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

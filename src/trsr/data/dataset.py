@@ -1,0 +1,105 @@
+"""`Dataset`: items that say something and the ordered events of users, checked and cleaned."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+import polars as pl
+
+from trsr.config import DataConfig
+from trsr.data.columns import ITEM, ORDER, RATING, TIME, USER, WEIGHT
+from trsr.data.ordering import order_events
+from trsr.data.reading import read_table
+from trsr.data.report import CleaningReport
+from trsr.data.validation import clean_events, clean_items, keep_rated
+from trsr.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Items and interactions of one source.
+
+    `items`: `item_id` and the `attributes`, sorted by id. `interactions`: `user_id, item_id, order, timestamp`
+    (seconds, may be null) and `rating`, `weight` where given, sorted by user and `order` (0..n-1 within a user).
+    """
+
+    items: pl.DataFrame
+    interactions: pl.DataFrame
+    attributes: tuple[str, ...]
+    report: CleaningReport
+    name: str
+
+    @classmethod
+    def from_folder(cls, path: Path, config: DataConfig, seed: int) -> "Dataset":
+        """Read `items.parquet` and `interactions.parquet`; `DataError` in one sentence if that fails."""
+        if not path.is_dir():
+            raise DataError(f"{path}: no such folder; give one that holds items.parquet and interactions.parquet")
+        files = path / "items.parquet", path / "interactions.parquet"
+        frames = read_table(files[0]), read_table(files[1])
+        return cls._build(frames, config, seed, path.resolve().name, (str(files[0]), str(files[1])))
+
+    @classmethod
+    def from_frames(
+        cls, items: pl.DataFrame, interactions: pl.DataFrame, *, config: DataConfig, seed: int, name: str
+    ) -> "Dataset":
+        """Take frames that follow the contract of the two files; messages name them `NAME items` and so on."""
+        return cls._build((items, interactions), config, seed, name, (f"{name} items", f"{name} interactions"))
+
+    @classmethod
+    def _build(
+        cls,
+        frames: tuple[pl.DataFrame, pl.DataFrame],
+        config: DataConfig,
+        seed: int,
+        name: str,
+        places: tuple[str, str],
+    ) -> "Dataset":
+        items, attributes, report = clean_items(frames[0], config.attributes, CleaningReport(), places[0])
+        events, report = clean_events(frames[1], items, report, places[1])
+        events, report = keep_rated(events, config.min_rating, report, places[1])
+        events, tied = order_events(events, seed)
+        lengths = events[USER].value_counts()["count"]
+        report = replace(
+            report,
+            users=lengths.len(),
+            events=events.height,
+            tied_events=tied,
+            kept_repeats=events.height - events.select(USER, ITEM).n_unique(),
+            single_event_users=int((lengths == 1).sum()),
+        )
+        optional = [column for column in (RATING, WEIGHT) if column in events.columns]
+        return cls(items, events.select(USER, ITEM, ORDER, TIME, *optional), attributes, report, name)
+
+    def history(self, user_id: str) -> list[str]:
+        """Ids of all items of the user's events, oldest first; `DataError` if nobody has this id."""
+        try:
+            return self.histories()[user_id]
+        except KeyError:
+            raise DataError(f"{self.name}: user {user_id!r} has no events; check the id") from None
+
+    def histories(self) -> dict[str, list[str]]:
+        """`history` of every user, sorted by user id. Made once and shared: do not change it."""
+        return self._histories
+
+    @cached_property
+    def _histories(self) -> dict[str, list[str]]:
+        grouped = self.interactions.group_by(USER, maintain_order=True).agg(ITEM)
+        return dict(zip(grouped[USER].to_list(), grouped[ITEM].to_list(), strict=True))
+
+    @property
+    def has_time(self) -> bool:
+        """Whether every event has a real timestamp."""
+        return self.interactions[TIME].null_count() == 0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the cleaned, ordered content: the same for any order of the input's rows.
+
+        The order of tied events is part of the content, so another seed may give another fingerprint.
+        """
+        digest = sha256()
+        for frame in (self.items, self.interactions):
+            digest.update(repr(list(frame.schema.items())).encode())
+            digest.update(frame.write_ndjson().encode())
+        return digest.hexdigest()

@@ -1,0 +1,42 @@
+"""The order of a user's events: time, then position, then a hash of the seed.
+
+Many logs hold events that share a moment (a visitor rates a whole page at once), so something must decide
+which comes first. Item ids must not: low ids are often old or popular items, and a target that is the highest
+id of its group can be guessed. The order of rows in a file must not either: exports are sorted by id, by
+rating or by a label, and a shuffled copy of a file would be another dataset. A keyed hash of the event itself
+depends on neither, differs from seed to seed, and is the same on every machine.
+"""
+
+from hashlib import blake2b
+
+import polars as pl
+
+from trsr.data.columns import ITEM, ORDER, POSITION, TIME, USER
+from trsr.data.seeds import seed_key
+from trsr.data.validation import MOMENT
+
+TIE = "tie"
+
+
+def order_events(events: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, int]:
+    """Events sorted by user and order, with the column `order` (0..n-1 within a user), and the number of ties.
+
+    `events` comes from `clean_events`: `moment` orders if it has no gaps, `position` (whole if it is there)
+    comes next. An event is tied if another event of its user has the same values of both.
+    """
+    clock = [MOMENT] if events[MOMENT].null_count() == 0 else []
+    clock += [POSITION] if POSITION in events.columns else []
+    events = events.with_columns((pl.len().over(USER, *clock) > 1).alias(TIE))
+    tied = events.filter(TIE)
+    ranks = pl.Series(TIE, _hashes(tied, seed), dtype=pl.UInt64)
+    alone = events.filter(~pl.col(TIE)).with_columns(pl.lit(0, pl.UInt64).alias(TIE))
+    ordered = pl.concat([alone, tied.with_columns(ranks)]).sort(USER, *clock, TIE)
+    return ordered.with_columns(pl.int_range(pl.len()).over(USER).alias(ORDER)), tied.height
+
+
+def _hashes(tied: pl.DataFrame, seed: int) -> list[int]:
+    key = seed_key(seed, "tie order")
+    return [
+        int.from_bytes(blake2b(f"{user}\0{item}\0{time}".encode(), key=key, digest_size=8).digest(), "big")
+        for user, item, time in tied.select(USER, ITEM, TIME).iter_rows()
+    ]

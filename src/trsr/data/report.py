@@ -1,0 +1,47 @@
+"""What cleaning did to a dataset, in counts that a person and a program can read."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class CleaningReport:
+    """Sizes of the cleaned data, how its events were ordered, and how many rows each clean-up touched."""
+
+    items: int = 0
+    users: int = 0
+    events: int = 0
+    ordered_by: str = ""
+    integer_ids: int = 0
+    identical_items: int = 0
+    empty_items: int = 0
+    unknown_items: int = 0
+    unknown_example: str | None = None
+    exact_repeats: int = 0
+    low_ratings: int = 0
+    kept_repeats: int = 0
+    missing_times: int = 0
+    missing_positions: int = 0
+    tied_events: int = 0
+    single_event_users: int = 0
+
+    def as_dict(self) -> dict[str, int | str | None]:
+        """Every count by its name, ready for JSON."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """One line on the size, then one for every clean-up that touched something."""
+        notes = [
+            (self.integer_ids, "ids were whole numbers: read as text"),
+            (self.identical_items, "identical copies of item rows: dropped"),
+            (self.empty_items, "items have no text in any attribute: kept"),
+            (self.unknown_items, f"events name an unknown item (such as {self.unknown_example!r}): dropped"),
+            (self.exact_repeats, "exact repeats of an event (same user, item and moment): dropped"),
+            (self.low_ratings, "events rated below min_rating or not rated: dropped"),
+            (self.kept_repeats, "events repeat an earlier item of the same user: kept"),
+            (self.missing_times, "events have no timestamp: position orders all events"),
+            (self.missing_positions, "events have no position: position is not used"),
+            (self.tied_events, "events share their moment with another of the same user: ordered by the seed"),
+            (self.single_event_users, "users have a single event"),
+        ]
+        size = f"{self.users:,} users, {self.events:,} events, {self.items:,} items; ordered by {self.ordered_by}"
+        return [size, *(f"{count:,} {what}" for count, what in notes if count)]

@@ -1,0 +1,1 @@
+"""Evaluation: tie-safe ranking metrics, bootstrap intervals, checks and the report."""

@@ -1,0 +1,1 @@
+"""Experiment: one experiment from one YAML file, in one run folder."""

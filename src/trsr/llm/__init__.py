@@ -1,0 +1,1 @@
+"""LLMs: where text is generated and where weights come from."""

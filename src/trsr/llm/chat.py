@@ -1,0 +1,134 @@
+"""Token ids from prompt pieces, through the model's own chat template.
+
+Template text and chat markers are tokenised with control tokens; data text is tokenised with every control token
+split into plain characters, so it can never open a role or end a turn. Pieces are tokenised one by one, and
+the ids are joined: a prompt and any prompt that shares its first pieces share their first ids.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from trsr.errors import ModelError
+from trsr.llm.protocol import Piece, Prompt
+
+_SYSTEM, _USER = "\ue0a0system\ue0a0", "\ue0a0user\ue0a0"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The two answer tokens as this tokenizer writes them at the answer position."""
+
+    yes_id: int
+    no_id: int
+    yes_piece: str
+    no_piece: str
+
+
+class ChatFormat:
+    """How one tokenizer wraps a system and a user message, as ids around the ids of pieces.
+
+    Attributes hold the wrapping text: `before` opens the prompt, `between` parts system and user message, `after`
+    ends the user message and opens the answer. A tokenizer without a chat template gets a plain layout.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.has_template = bool(getattr(tokenizer, "chat_template", None))
+        self.before, self.between, self.after = self._layout()
+        self.encode_piece = lru_cache(maxsize=65536)(self._encode_piece)
+        self.opening = self._bos() + self.encode_piece(Piece(self.before, True))
+
+    def encode(self, pieces: Iterable[Piece]) -> tuple[int, ...]:
+        """Ids of pieces, each tokenised on its own."""
+        return tuple(token for piece in pieces for token in self.encode_piece(piece))
+
+    def encode_prompt(self, prompt: Prompt) -> tuple[int, ...]:
+        """Ids of a whole prompt up to and including the start of the answer."""
+        answer = (Piece(self.after, True), Piece(prompt.start, True))
+        return self.opening + self.encode((*prompt.system, Piece(self.between, True), *prompt.user, *answer))
+
+    def shorten(self, text: str, budget: int) -> tuple[str, bool]:
+        """`text` in at most `budget` tokens, cut at a word where there is one, and whether it was cut."""
+        head = text[: budget * 48]
+        if len(head) == len(text) and len(self.encode_piece(Piece(text, False))) <= budget:
+            return text, False
+        offsets = self._encode_data(head, offsets=True)["offset_mapping"]
+        keep = max(budget - 2, 1)
+        while keep > 0:
+            cut = head[: offsets[min(keep, len(offsets)) - 1][1]]
+            words = cut.rsplit(" ", 1)[0] if " " in cut else cut
+            shortened = words.rstrip(" ,;:-|") + "…"
+            if len(self.encode_piece(Piece(shortened, False))) <= budget:
+                return shortened, True
+            keep -= 1
+        return "…", True
+
+    def answers(self, yes: str, no: str) -> Answers:
+        """The first tokens of the two answer words in the answer's place.
+
+        Raises `ModelError` when a word has no token of its own there or both begin with the same token.
+        """
+        yes_id, no_id = (self._answer_id(word) for word in (yes, no))
+        pieces = self.tokenizer.convert_ids_to_tokens([yes_id, no_id])
+        if yes_id == no_id:
+            raise ModelError(
+                f'the answers "{yes}" and "{no}" begin with the same token {pieces[0]!r} in this tokenizer; '
+                "choose other answer words in the template's words.yaml"
+            )
+        return Answers(yes_id, no_id, *(str(piece) for piece in pieces))
+
+    def _answer_id(self, word: str) -> int:
+        word = word if self.has_template else f" {word}"
+        cue = self.encode_piece(Piece(self.after, True))
+        together = self.encode_piece(Piece(self.after + word, True))
+        ids = together[len(cue) :] if together[: len(cue)] == cue else self.encode_piece(Piece(word, True))
+        if not ids or ids[0] == self.tokenizer.unk_token_id:
+            raise ModelError(f'the answer "{word.strip()}" is unknown to this tokenizer; choose another word')
+        if len(ids) > 1:
+            parts = self.tokenizer.convert_ids_to_tokens(list(ids))
+            raise ModelError(
+                f'the answer "{word.strip()}" is not one token here but {parts}; choose a shorter word in words.yaml'
+            )
+        return int(ids[0])
+
+    def _encode_piece(self, piece: Piece) -> tuple[int, ...]:
+        if not piece.trusted:
+            return tuple(self._encode_data(piece.text)["input_ids"])
+        return tuple(self.tokenizer(piece.text, add_special_tokens=False)["input_ids"]) if piece.text else ()
+
+    def _encode_data(self, text: str, offsets: bool = False) -> Any:
+        return self.tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=offsets, verbose=False
+        )
+
+    def _bos(self) -> tuple[int, ...]:
+        """The ids that the tokenizer itself puts before a text, where the chat template does not write them."""
+        if self.has_template:
+            return ()
+        with_bos = self.tokenizer("a")["input_ids"]
+        bare = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        start = next((i for i in range(len(with_bos)) if with_bos[i : i + len(bare)] == bare), 0)
+        return tuple(with_bos[:start])
+
+    def _layout(self) -> tuple[str, str, str]:
+        if not self.has_template:
+            return "", "\n\n", "\n\nAnswer:"
+        both = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
+        text = self._render(both)
+        if text is None or _SYSTEM not in text:
+            text = self._render([{"role": "user", "content": f"{_SYSTEM}\n\n{_USER}"}])
+        if text is None or text.count(_SYSTEM) != 1 or text.count(_USER) != 1:
+            raise ModelError("the tokenizer's chat template does not show a user message whole; use another model")
+        before, rest = text.split(_SYSTEM)
+        between, after = rest.split(_USER)
+        return before, between, after
+
+    def _render(self, messages: list[dict[str, str]]) -> str | None:
+        from jinja2 import TemplateError
+
+        try:
+            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        except TemplateError:  # templates refuse a system role this way
+            return None

@@ -1,0 +1,52 @@
+"""Text generation with local weights through transformers: greedy, in length-sorted batches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from trsr.llm.chat import ChatFormat
+from trsr.llm.protocol import Decoding, Generation, Prompt
+
+
+class LocalGenerator:
+    """Continues prompts with a causal language model held in this process."""
+
+    def __init__(self, model: Any, chat: ChatFormat, fingerprint: str, batch_size: int = 32) -> None:
+        self.model = model.eval()
+        self.chat = chat
+        self.fingerprint = f"{fingerprint}/{str(model.dtype).removeprefix('torch.')}"
+        self.batch_size = batch_size
+        self._stop = _stop_ids(model, chat.tokenizer)
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Generation]:
+        """Greedy continuations in the order of `prompts`; rows are padded on the left to the longest prompt."""
+        rows = [self.chat.encode_prompt(prompt) for prompt in prompts]
+        longest = max(len(row) for row in rows)
+        pad = self._stop[0]
+        ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows], device=self.model.device)
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=ids.device)
+        with torch.inference_mode():
+            output = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                do_sample=False,
+                max_new_tokens=decoding.max_new_tokens,
+                repetition_penalty=decoding.repetition_penalty,
+                no_repeat_ngram_size=decoding.no_repeat_ngram or None,
+                eos_token_id=self._stop,
+                pad_token_id=pad,
+            )
+        return [self._finish(row, written) for row, written in zip(rows, output[:, longest:].tolist(), strict=True)]
+
+    def _finish(self, row: tuple[int, ...], written: list[int]) -> Generation:
+        stop = next((i for i, token in enumerate(written) if token in self._stop), len(written))
+        text = self.chat.tokenizer.decode(written[:stop], skip_special_tokens=True)
+        return Generation(text, len(row), min(stop + 1, len(written)))
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    configured = model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    ids = [*ids, tokenizer.eos_token_id]
+    return sorted({int(token) for token in ids if token is not None}) or [0]

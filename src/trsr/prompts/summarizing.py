@@ -1,0 +1,68 @@
+"""The prompts that summarise: a block of items, an update of a summary by a block, a merge of summaries."""
+
+from collections.abc import Sequence
+
+from trsr.config import SummaryConfig
+from trsr.errors import ConfigError
+from trsr.llm.chat import ChatFormat
+from trsr.llm.protocol import Prompt
+from trsr.prompts.inert import make_inert
+from trsr.prompts.items import ItemTexts
+from trsr.prompts.templates import TemplateSet
+
+
+class SummarizingPrompts:
+    """Builds summarising prompts within `max_prompt_tokens`; the texts of items and summaries keep to budgets.
+
+    `fan_in` is how many summaries one merge can hold. Raises `ConfigError` when the budget cannot hold one block.
+    """
+
+    def __init__(self, templates: TemplateSet, items: ItemTexts, chat: ChatFormat, config: SummaryConfig) -> None:
+        self._templates, self._items, self._chat, self._config = templates, items, chat, config
+        self._system = templates.pieces("summary_system")
+        self._start = templates.text("summary_start").strip()
+        self.summary_tokens = config.max_new_tokens + len(chat.encode_prompt(Prompt((), (), self._start)))
+        self._check_block()
+        self.fan_in = self._find_fan_in()
+
+    def block(self, items: Sequence[str]) -> Prompt:
+        """Summarise the first block of a history, or a block on its own."""
+        return self._prompt("summary_block", {"texts": self._texts(items)})
+
+    def update(self, summary: str, items: Sequence[str]) -> Prompt:
+        """Renew a summary by the next block."""
+        return self._prompt("summary_update", {"summary": self._short(summary), "texts": self._texts(items)})
+
+    def merge(self, summaries: Sequence[str]) -> Prompt:
+        """Bring summaries of several blocks together."""
+        return self._prompt("summary_merge", {"texts": [self._short(summary) for summary in summaries]})
+
+    def finish(self, generated: str) -> str:
+        """The summary: the start that the template gives and what the model wrote behind it, on one line."""
+        return make_inert(f"{self._start} {generated}")
+
+    def _prompt(self, part: str, data: dict[str, str | list[str]]) -> Prompt:
+        return Prompt(self._system, self._templates.pieces(part, data), self._start)
+
+    def _texts(self, items: Sequence[str]) -> list[str]:
+        return [self._items.text(item, self._config.item_tokens) for item in items]
+
+    def _short(self, summary: str) -> str:
+        return self._chat.shorten(summary, self.summary_tokens)[0]
+
+    def _check_block(self) -> None:
+        frame = self._prompt("summary_update", {"summary": "", "texts": ["-"] * self._config.block_size})
+        needed = len(self._chat.encode_prompt(frame)) + self.summary_tokens
+        needed += self._config.block_size * self._config.item_tokens
+        if needed > self._config.max_prompt_tokens:
+            raise ConfigError(
+                f"summaries.max_prompt_tokens {self._config.max_prompt_tokens}: a block of {self._config.block_size} "
+                f"items may need {needed}; raise it or lower block_size or item_tokens"
+            )
+
+    def _find_fan_in(self) -> int:
+        frames = [
+            len(self._chat.encode_prompt(self._prompt("summary_merge", {"texts": ["-"] * count}))) for count in (1, 2)
+        ]
+        each = frames[1] - frames[0] + self.summary_tokens
+        return max(2, (self._config.max_prompt_tokens - frames[0]) // each)

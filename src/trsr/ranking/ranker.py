@@ -1,0 +1,160 @@
+"""The ranker: a causal language model that answers yes or no to each candidate of a user."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trsr.config import PromptConfig, RankerConfig
+from trsr.data.scoring import RankingRequest, Scores
+from trsr.errors import ConfigError, ModelError
+from trsr.llm.chat import Answers, ChatFormat
+from trsr.llm.weights import Weights, load_model, load_tokenizer, resolve_weights
+from trsr.prompts.items import ItemTexts
+from trsr.prompts.ranking import RankingPrompt, RankingPrompts
+from trsr.prompts.templates import TemplateSet
+from trsr.ranking import folder
+from trsr.ranking.shared_prefix import AnswerHead, score
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A candidate in its place: its index in what was given, log-odds of yes and the probability of yes."""
+
+    index: int
+    log_odds: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A model with its tokenizer, templates, attributes and prompt budgets.
+
+    Make one from a model folder with `from_pretrained`, or from base weights with `from_base`.
+    """
+
+    model: Any
+    chat: ChatFormat
+    templates: TemplateSet
+    attributes: tuple[str, ...]
+    prompt: PromptConfig
+    weights: Weights
+    pass_tokens: int = 1024
+
+    @classmethod
+    def from_base(
+        cls, config: RankerConfig, prompt: PromptConfig, attributes: Sequence[str], model: Any = None
+    ) -> "Ranker":
+        """An untuned ranker on base weights; `model` is one loaded already. Raises `ModelError`, `ConfigError`."""
+        weights = resolve_weights(config.base)
+        chat = ChatFormat(load_tokenizer(weights))
+        model = load_model(weights, config.dtype) if model is None else model
+        ranker = cls(model, chat, TemplateSet(prompt.template), tuple(attributes), prompt, weights, config.pass_tokens)
+        ranker.check_context()
+        return ranker
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, base: str | None = None, dtype: str = "auto") -> "Ranker":
+        """A tuned ranker from its model folder.
+
+        `base` names the base weights where they are not to be found under the recorded name. Raises `ModelError`
+        when the folder is not a ranker's or the base weights are not the ones it was tuned on.
+        """
+        return folder.load(cls, Path(path), base, dtype)
+
+    def save_pretrained(self, path: str | Path, card: Mapping[str, Any] | None = None) -> Path:
+        """Write adapter, tokenizer, templates, `trsr.json` and a model card; the folder appears whole or not at all.
+
+        `card` holds data, settings and results for the card. Raises `ConfigError` when `path` cannot be written.
+        """
+        return folder.save(self, Path(path), card or {})
+
+    @cached_property
+    def answers(self) -> Answers:
+        """The two answer tokens."""
+        return self.chat.answers(self.templates.yes, self.templates.no)
+
+    @cached_property
+    def head(self) -> AnswerHead:
+        """The answer rows of the output head."""
+        base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        return AnswerHead.of(base, self.answers.yes_id, self.answers.no_id)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that the base weights compute in."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    def with_model(self, model: Any) -> "Ranker":
+        """The same ranker on another (tuned) model."""
+        return replace(self, model=model)
+
+    def prompts(self, items: Mapping[str, Item]) -> RankingPrompts:
+        """Prompts over a catalogue: item id to attribute values."""
+        texts = ItemTexts(items, self.attributes, self.templates, self.chat, self.prompt.show_ids)
+        return RankingPrompts(self.templates, texts, self.chat, self.prompt)
+
+    def log_odds(self, prompt: RankingPrompt) -> Scores:
+        """Log-odds of yes, (n candidates,) fp32."""
+        values = score(self.model, self.head, prompt.prefix, prompt.suffixes, self.pass_tokens)
+        return values.cpu().numpy().astype(np.float32)
+
+    def rank(self, history: Sequence[Item], candidates: Sequence[Item], summary: str = "") -> list[Ranked]:
+        """Rank candidates for one user, best first; items are mappings of attribute names to values.
+
+        `history` is oldest first; `summary` is the user's preference summary, "" for none. Raises `ConfigError`
+        when there is no candidate or no item has any of the ranker's attributes.
+        """
+        if not candidates:
+            raise ConfigError("rank: no candidates given")
+        items = {str(index): self._row(item) for index, item in enumerate([*history, *candidates])}
+        ids = list(items)
+        prompt = self.prompts(items).build(summary, ids[: len(history)], ids[len(history) :])
+        scores = self.log_odds(prompt)
+        order = np.argsort(-scores, kind="stable")
+        odds = torch.from_numpy(scores)
+        return [Ranked(int(index), float(odds[index]), float(torch.sigmoid(odds[index]))) for index in order]
+
+    def check_context(self) -> None:
+        """Raise `ConfigError` when `prompt.max_tokens` is beyond the model's context."""
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        if context is not None and self.prompt.max_tokens > context:
+            raise ConfigError(
+                f"prompt.max_tokens {self.prompt.max_tokens} is above the {context} tokens that {self.weights.name} reads"
+            )
+
+    def _row(self, item: Item) -> dict[str, Any]:
+        if not any(name in item for name in self.attributes):
+            raise ConfigError(f"rank: an item has none of the attributes {', '.join(self.attributes)}")
+        return {name: item.get(name) for name in self.attributes}
+
+
+class RankerScorer:
+    """A ranker behind the `Scorer` protocol: requests of one dataset, summaries by example id."""
+
+    def __init__(
+        self,
+        ranker: Ranker,
+        prompts: RankingPrompts,
+        summaries: Mapping[str, str],
+        on_prompt: Callable[[RankingPrompt], None] | None = None,
+    ) -> None:
+        self.ranker, self.prompts, self.summaries, self.on_prompt = ranker, prompts, summaries, on_prompt
+
+    def score(self, requests: Sequence[RankingRequest]) -> Iterator[Scores]:
+        """Log-odds (n candidates,) for each request. Raises `ModelError` naming the example whose scores are bad."""
+        for request in requests:
+            summary = self.summaries.get(request.example_id, "")
+            prompt = self.prompts.build(summary, request.history, request.candidates)
+            try:
+                yield self.ranker.log_odds(prompt)
+            except ModelError as error:
+                raise ModelError(f"example {request.example_id}: {error}") from None
+            if self.on_prompt is not None:
+                self.on_prompt(prompt)

@@ -1,0 +1,1 @@
+"""Summaries: segments, recurrent and hierarchical plans, the runner that batches calls, the store."""

@@ -1,0 +1,76 @@
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from trsr.evaluation.table import markdown_table, metric_columns, rich_table
+
+NAMES = [f"{kind}@{k}/u20" for kind in ("hit", "ndcg", "mrr", "recall") for k in (10, 3, 5)] + ["auc/u20"]
+
+
+def make_metrics(*models, names=NAMES):
+    return {
+        model: {name: {"mean": (0.1 * i + 0.2), "low": 0.1 * i + 0.15, "high": 0.1 * i + 0.25} for name in names}
+        for i, model in enumerate(models)
+    }
+
+
+def printed(table):
+    console = Console(width=120, file=StringIO())
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_default_columns_are_the_ones_people_compare():
+    shown = ["recall@3", "recall@5", "recall@10", "mrr@3", "mrr@5", "mrr@10", "ndcg@3", "auc"]
+    assert metric_columns(make_metrics("a")) == [f"{name}/u20" for name in shown]
+
+
+def test_full_shows_every_metric_in_order():
+    kinds = [f"{kind}@{k}/u20" for kind in ("recall", "mrr", "ndcg", "hit") for k in (3, 5, 10)]
+    assert metric_columns(make_metrics("a"), full=True) == [*kinds, "auc/u20"]
+
+
+def test_more_cut_offs_do_not_widen_the_default_table():
+    names = [f"{kind}@{k}" for kind in ("recall", "mrr") for k in (1, 2, 3, 5, 10)]
+    assert metric_columns(make_metrics("a", names=names)) == [
+        "recall@1",
+        "recall@2",
+        "recall@3",
+        "mrr@1",
+        "mrr@2",
+        "mrr@3",
+    ]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_terminal_of_120_columns_holds_the_table_uncut(full):
+    text = printed(rich_table(make_metrics("popularity", "recurrent-untuned", "chance"), full=full))
+    rows = [line.split()[0] for line in text.splitlines() if line.strip() and not line.startswith(" " * 10)]
+    assert "…" not in text
+    assert rows.index("chance") < rows.index("popularity") < rows.index("recurrent-untuned")
+    assert "auc" in text
+    assert "20 uniform negatives per example (u20)" in text
+
+
+def test_terminal_cells_are_mean_and_half_width_and_markup_in_names_is_text():
+    text = printed(rich_table(make_metrics("chance", "[red]x[/red]")))
+    assert ".200 ±.050" in text
+    assert "[red]x[/red]" in text
+
+
+def test_columns_of_different_protocols_keep_their_full_names():
+    text = printed(rich_table(make_metrics("chance", names=["recall@3/u20", "recall@3/i~37"])))
+    assert "recall@3/u20" in text
+    assert "recall@3/i~37" in text
+
+
+def test_markdown_has_whole_names_bounds_and_the_best_in_bold():
+    metrics = make_metrics("a|b", "chance", names=["recall@3/u20", "auc/u20"])
+    del metrics["chance"]["auc/u20"]
+    assert markdown_table(metrics) == (
+        "| model | recall@3/u20 | auc/u20 |\n"
+        "| --- | ---: | ---: |\n"
+        "| chance | **.300 [.250, .350]** | – |\n"
+        "| a\\|b | .200 [.150, .250] | **.200 [.150, .250]** |\n"
+    )

@@ -1,0 +1,91 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from summary_fakes import FakePrompts, follow
+
+from trsr.errors import ConfigError
+from trsr.summaries.hierarchical import hierarchical
+from trsr.summaries.recurrent import recurrent
+from trsr.summaries.segments import segment_by_count
+
+
+def blocks_of(number):
+    return [(f"i{2 * at}", f"i{2 * at + 1}") for at in range(number)]
+
+
+def prompts_of(plan):
+    """Every prompt of a plan, answered with its own number."""
+    asked, texts = [], None
+    while True:
+        try:
+            prompts = plan.send(texts) if texts is not None else next(plan)
+        except StopIteration as end:
+            return asked, end.value
+        texts = [f"s{len(asked) + at}" for at in range(len(prompts))]
+        asked += [[prompt.system[0].text, *(piece.text for piece in prompt.user)] for prompt in prompts]
+
+
+@given(st.lists(st.text()), st.integers(1, 9))
+def test_blocks_hold_every_item_once_in_order(items, size):
+    blocks = segment_by_count(items, size)
+    assert [item for block in blocks for item in block] == items
+    assert all(len(block) == size for block in blocks[:-1])
+    assert len(blocks) == -(-len(items) // size)
+
+
+def test_recurrent_updates_the_last_summary_with_each_next_block():
+    asked, summary = prompts_of(recurrent(blocks_of(3), FakePrompts()))
+    assert asked == [["block", "i0", "i1"], ["update", "s0", "i2", "i3"], ["update", "s1", "i4", "i5"]]
+    assert summary == "s2"
+
+
+def test_hierarchical_merges_all_blocks_once_where_they_fit():
+    asked, summary = prompts_of(hierarchical(blocks_of(3), FakePrompts(fan_in=3)))
+    assert asked == [["block", "i0", "i1"], ["block", "i2", "i3"], ["block", "i4", "i5"], ["merge", "s0", "s1", "s2"]]
+    assert summary == "s3"
+
+
+def test_a_leftover_goes_up_without_a_call_and_stays_the_latest():
+    asked, summary = prompts_of(hierarchical(blocks_of(4), FakePrompts(fan_in=3)))
+    assert asked[4:] == [["merge", "s0", "s1", "s2"], ["merge", "s4", "s3"]]
+    assert summary == "s5"
+
+
+@pytest.mark.parametrize(
+    ("blocks", "fan_in", "calls"),
+    [(0, 3, 0), (1, 3, 1), (2, 3, 3), (3, 3, 4), (4, 3, 6), (5, 3, 8), (9, 3, 13), (10, 3, 15), (5, 2, 9), (5, 8, 6)],
+)
+def test_hierarchical_calls(blocks, fan_in, calls):
+    assert follow(hierarchical(blocks_of(blocks), FakePrompts(fan_in))).calls == calls
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2, 7])
+def test_recurrent_calls(blocks):
+    assert follow(recurrent(blocks_of(blocks), FakePrompts())).calls == blocks
+
+
+@pytest.mark.parametrize("method", [recurrent, hierarchical])
+def test_no_history_is_an_empty_summary(method):
+    assert follow(method([], FakePrompts())).summary == ""
+
+
+def test_a_merge_prompt_too_small_for_two_is_an_error_not_an_endless_tree():
+    with pytest.raises(ConfigError, match="max_prompt_tokens"):
+        follow(hierarchical(blocks_of(2), FakePrompts(fan_in=1)))
+
+
+@given(st.integers(1, 60), st.integers(2, 6))
+def test_a_new_block_costs_one_leaf_and_its_path_up(blocks, fan_in):
+    before = set(follow(hierarchical(blocks_of(blocks), FakePrompts(fan_in))).steps)
+    after = follow(hierarchical(blocks_of(blocks + 1), FakePrompts(fan_in))).steps
+    height, width = 0, blocks + 1
+    while width > 1:
+        height, width = height + 1, -(-width // fan_in)
+    assert 2 <= len(set(after) - before) <= 1 + height
+
+
+@given(st.integers(1, 20))
+def test_a_new_block_costs_one_recurrent_call(blocks):
+    before = follow(recurrent(blocks_of(blocks), FakePrompts())).steps
+    after = follow(recurrent(blocks_of(blocks + 1), FakePrompts())).steps
+    assert after[:-1] == before
