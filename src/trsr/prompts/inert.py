@@ -8,7 +8,9 @@ import re
 import unicodedata
 
 _MARKERS = re.compile(
-    r"<\|[^<>|]{0,60}\|>|<\|endoftext|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>",
+    r"<[|｜][^<>|｜]{0,60}[|｜]>|<\|endoftext|<\|\w{1,30}>|<\w{1,30}\|>|"
+    r"\[/?(?:INST|[A-Z]+(?:_[A-Z]+)+)\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>|"
+    r"</?(?:think|tool_call|tool_response)>",
     re.IGNORECASE,
 )
 
@@ -19,5 +21,6 @@ def make_inert(text: str) -> str:
     kept = "".join(
         char for char in kept if unicodedata.category(char) not in ("Cf", "Co", "Cs") or char in "\u200c\u200d"
     )
-    broken = _MARKERS.sub(lambda found: re.sub(r"[<>|\[\]/]+", " ", found.group()), kept)
-    return " ".join(broken.split())
+    while _MARKERS.search(kept):  # breaking an inner marker may join an outer one
+        kept = _MARKERS.sub(lambda found: re.sub(r"[<>|｜\[\]/]+", " ", found.group()), kept)
+    return " ".join(kept.split())

@@ -68,7 +68,8 @@ class RankingPrompts:
         suffixes = tuple(self._suffix(item) for item in candidates)
         room = self.config.max_tokens - max(len(suffix) for suffix in suffixes)
         texts = self._recent_texts(history)
-        short = self._short_summary(summary, self.config.summary_tokens) if summary else ""
+        whole = make_inert(summary)
+        short = self._short_summary(whole, self.config.summary_tokens)
         first = 0
         while len(self._prefix(short, texts[first:])) > room and first < len(texts):
             first += 1
@@ -76,6 +77,7 @@ class RankingPrompts:
         self.counts.prompts_with_recent_items_dropped += first > 0
         recent = tuple(texts[first:])
         short, prefix = self._fit_summary(short, recent, room)
+        self.counts.summaries_shortened += short != whole
         self._count(prefix, suffixes)
         return RankingPrompt(prefix, suffixes, short, recent)
 
@@ -109,9 +111,7 @@ class RankingPrompts:
         return [self.items.text(item, self.config.item_tokens) for item in latest]
 
     def _short_summary(self, summary: str, budget: int) -> str:
-        short, cut = self.chat.shorten(make_inert(summary), budget)
-        self.counts.summaries_shortened += cut
-        return short
+        return self.chat.shorten(summary, budget)[0]
 
     def _count(self, prefix: tuple[int, ...], suffixes: tuple[tuple[int, ...], ...]) -> None:
         self.counts.prompts += 1

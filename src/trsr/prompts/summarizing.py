@@ -14,7 +14,7 @@ from trsr.prompts.templates import TemplateSet
 class SummarizingPrompts:
     """Builds summarising prompts within `max_prompt_tokens`; the texts of items and summaries keep to budgets.
 
-    `fan_in` is how many summaries one merge can hold. Raises `ConfigError` when the budget cannot hold one block.
+    `fan_in` is how many summaries one merge can hold, perhaps below 2. Raises `ConfigError` when the budget cannot hold one block.
     """
 
     def __init__(self, templates: TemplateSet, items: ItemTexts, chat: ChatFormat, config: SummaryConfig) -> None:
@@ -64,5 +64,5 @@ class SummarizingPrompts:
         frames = [
             len(self._chat.encode_prompt(self._prompt("summary_merge", {"texts": ["-"] * count}))) for count in (1, 2)
         ]
-        each = frames[1] - frames[0] + self.summary_tokens
-        return max(2, (self._config.max_prompt_tokens - frames[0]) // each)
+        each = frames[1] - frames[0]
+        return (self._config.max_prompt_tokens - (frames[0] - each)) // (each + self.summary_tokens)

@@ -45,9 +45,11 @@ class TemplateSet:
     def text(self, part: str, **values: Any) -> str:
         """Render one part to plain text. Raises `ConfigError` naming the template file."""
         try:
-            return self._environment.get_template(f"{part}.j2").render(**self.words, **values)
+            return self._environment.get_template(f"{part}.j2").render({**self.words, **values})
         except jinja2.TemplateError as error:
             raise ConfigError(f"template {self.name}/{part}.j2: {error.message or type(error).__name__}") from None
+        except (TypeError, ValueError, ArithmeticError) as error:  # an expression in a user's template, or no UTF-8
+            raise ConfigError(f"template {self.name}/{part}.j2: {error}") from None
 
     def pieces(self, part: str, data: Mapping[str, str | list[str]] | None = None) -> tuple[Piece, ...]:
         """Render one part to pieces: template text is trusted, the values of `data` are not."""

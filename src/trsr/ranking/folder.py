@@ -1,7 +1,6 @@
 """The model folder: Hugging Face adapter layout plus `trsr.json`, the template set and a model card."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trsr import __version__
 from trsr.config import PromptConfig, parse_settings
 from trsr.errors import ConfigError, ModelError
+from trsr.files import whole_folder
 from trsr.llm.chat import ChatFormat
 from trsr.llm.weights import EMBEDDED, EMBEDDED_HUB_ID, Weights, load_model, load_tokenizer, resolve_weights
 from trsr.prompts.templates import TemplateSet
@@ -23,23 +23,15 @@ def save(ranker: "Ranker", path: Path, card: Mapping[str, Any]) -> Path:
     """Write `ranker` to `path`, replacing a ranker's folder that is there."""
     if path.exists() and not (path / "trsr.json").is_file():
         raise ConfigError(f"{path}: exists and is no ranker's folder; choose another place")
-    work = path.with_name(f".{path.name}.partial")
-    try:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        adapter = ranker.model.peft_config["default"] if hasattr(ranker.model, "peft_config") else None
-        if adapter is not None:
-            adapter.base_model_name_or_path = _hub_name(ranker.weights)
+    adapter = ranker.model.peft_config["default"] if hasattr(ranker.model, "peft_config") else None
+    if adapter is not None:
+        adapter.base_model_name_or_path = _hub_name(ranker.weights)
+    with whole_folder(path) as work:
         ranker.model.save_pretrained(work)
         ranker.chat.tokenizer.save_pretrained(work)
         ranker.templates.save(work / "templates")
         (work / "trsr.json").write_text(json.dumps(_settings(ranker), indent=2, ensure_ascii=False), encoding="utf-8")
         (work / "README.md").write_text(_card(ranker, card), encoding="utf-8")
-        if path.exists():
-            shutil.rmtree(path)
-        work.rename(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: the model folder cannot be written: {error.strerror or error}") from None
     return path
 
 
@@ -61,6 +53,7 @@ def load(kind: type["Ranker"], path: Path, base: str | None, dtype: str) -> "Ran
         chat=ChatFormat(tokenizer),
         templates=TemplateSet(str(path / "templates")),
         attributes=tuple(settings["attributes"]),
+        summary_method=settings["summary_method"],
         prompt=prompt,
         weights=Weights(tuned_on["name"], weights.path, weights.source, weights.revision),
     )
@@ -87,7 +80,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: no trsr.json there; give the folder that `trsr train` or `trsr run` wrote") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{file}: not readable: {error}") from None
-    needed = {"format", "base", "prompt", "attributes", "answers"}
+    needed = {"format", "base", "prompt", "attributes", "answers", "summary_method"}
     if not isinstance(settings, dict) or needed - settings.keys():
         raise ModelError(f"{file}: not a ranker's settings; it needs the keys {', '.join(sorted(needed))}")
     if settings["format"] != _FORMAT:
@@ -107,6 +100,7 @@ def _settings(ranker: "Ranker") -> dict[str, Any]:
         },
         "dtype": ranker.dtype,
         "template": ranker.templates.name,
+        "summary_method": ranker.summary_method,
         "answers": _answers(ranker),
         "attributes": list(ranker.attributes),
         "prompt": ranker.prompt.model_dump(mode="json"),
@@ -129,13 +123,20 @@ def _card(ranker: "Ranker", card: Mapping[str, Any]) -> str:
     head = (
         f"---\nbase_model: {_hub_name(ranker.weights)}\nlibrary_name: peft\ntags: [trsr, recommendation, lora]\n---\n"
     )
-    body = (
-        f"\n# Ranker tuned on {ranker.weights.name}\n\nAnswers yes or no to one candidate, given a preference summary and "
-        f"the latest items of a user. Made by trsr {__version__}; template set `{ranker.templates.name}`, attributes "
-        f"{', '.join(ranker.attributes)}.\n\n```python\nfrom trsr.ranking.ranker import Ranker\n\n"
-        'ranker = Ranker.from_pretrained("this folder")\n'
-        'ranked = ranker.rank(history=[...], candidates=[...], summary="...")\n```\n'
-    )
+    body = f"""
+# Ranker tuned on {ranker.weights.name}
+
+Answers yes or no to one candidate, given the latest items of a user and a preference summary
+(method: {ranker.summary_method}). Made by trsr {__version__}; template set `{ranker.templates.name}`, attributes
+{", ".join(ranker.attributes)}.
+
+```python
+from trsr.ranking.ranker import Ranker
+
+ranker = Ranker.from_pretrained("this folder")
+ranked = ranker.rank(history=[...], candidates=[...], summary="...")
+```
+"""
     sections = "".join(
         f"\n## {title}\n\n```json\n{json.dumps(content, indent=2, ensure_ascii=False, default=str)}\n```\n"
         for title, content in card.items()

@@ -36,6 +36,8 @@ class Ranked:
 class Ranker:
     """A model with its tokenizer, templates, attributes and prompt budgets.
 
+    `summary_method` is the kind of summary that the model was tuned with, "none" for none.
+
     Make one from a model folder with `from_pretrained`, or from base weights with `from_base`.
     """
 
@@ -46,6 +48,7 @@ class Ranker:
     prompt: PromptConfig
     weights: Weights
     pass_tokens: int = 1024
+    summary_method: str = "none"
 
     @classmethod
     def from_base(
@@ -126,7 +129,7 @@ class Ranker:
         context = getattr(self.model.config, "max_position_embeddings", None)
         if context is not None and self.prompt.max_tokens > context:
             raise ConfigError(
-                f"prompt.max_tokens {self.prompt.max_tokens} is above the {context} tokens that {self.weights.name} reads"
+                f"prompt.max_tokens {self.prompt.max_tokens}: {self.weights.name} has a context of {context} tokens"
             )
 
     def _row(self, item: Item) -> dict[str, Any]:

@@ -54,6 +54,14 @@ class SummaryCounts:
         return self.made + self.found
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A prompt, and how many calls of its plan come before it."""
+
+    prompt: Prompt
+    depth: int
+
+
 @dataclass
 class _Job:
     """A user whose plan waits for `calls`; `profile` is set when the plan is done."""
@@ -77,9 +85,9 @@ class SummaryRunner:
     of this run or another, are made once. `finish` turns what the model wrote into a step of the summary; the
     store keeps the text before that. `counts` adds up over all runs of a runner.
 
-    A batch is filled from all users in sight, so what shares a batch depends on what is stored already.
-    Greedy text does not depend on that by anything done here; a backend's padded arithmetic may (prefer
-    float32 where every bit counts), and then the text that was stored first holds for every later run.
+    A backend's padded arithmetic may let a text depend on what shares its batch. So a batch is a function of the
+    plans and of what is stored, and nothing else: a run that was killed goes on with the very batches that it
+    would have made.
     """
 
     def __init__(
@@ -109,31 +117,36 @@ class SummaryRunner:
         coming = iter(plans)
         queue: deque[_Job] = deque()
         while True:
-            open_jobs = [job for job in queue if job.profile is None]
-            for user, plan in islice(coming, self.window - len(open_jobs)):
-                job = _Job(user, plan)
-                self._advance(job, None)
-                queue.append(job)
-                open_jobs.append(job)
-            if not queue:
-                return
-            missing = self._replay(open_jobs)
+            missing = self._fill(queue, coming)
             on_progress(self.counts)
             while queue and (profile := queue[0].profile) is not None:
                 yield queue.popleft().user, profile
-            for batch in self._batches(missing):
-                self._make(batch)
-                on_progress(self.counts)
+            if not missing:
+                return
+            self._make(self._next_batch(missing))
+            on_progress(self.counts)
 
-    def _replay(self, jobs: list[_Job]) -> dict[str, Prompt]:
+    def _fill(self, queue: deque[_Job], coming: Iterator[tuple[str, Plan]]) -> dict[str, _Call]:
+        """Take up plans until `window` of them wait for calls that the store lacks; gives these calls."""
+        while True:
+            waiting = [job for job in queue if job.profile is None]
+            taken = [_Job(user, plan) for user, plan in islice(coming, self.window - len(waiting))]
+            for job in taken:
+                self._advance(job, None)
+            queue.extend(taken)
+            missing = self._replay(waiting + taken)
+            if not taken and (missing or not waiting):
+                return missing
+
+    def _replay(self, jobs: list[_Job]) -> dict[str, _Call]:
         """Take every plan as far as the store goes; the calls that are missing then, in the order of users."""
-        missing: dict[str, Prompt] = {}
+        missing: dict[str, _Call] = {}
         while jobs := [job for job in jobs if job.profile is None]:
             known = self.store.get_many({key for job in jobs for key, _ in job.calls})
             moved = []
             for job in jobs:
-                lacking = {key: prompt for key, prompt in job.calls if key not in known}
-                missing.update(lacking)
+                lacking = {key: _Call(prompt, len(job.steps)) for key, prompt in job.calls if key not in known}
+                missing = lacking | missing
                 if not lacking:
                     self._advance(job, [self._read(key, known) for key, _ in job.calls])
                     moved.append(job)
@@ -160,17 +173,13 @@ class SummaryRunner:
         else:
             job.calls = [(call_key(self.generator.fingerprint, prompt, self.decoding), prompt) for prompt in prompts]
 
-    def _batches(self, missing: Mapping[str, Prompt]) -> Iterator[dict[str, Prompt]]:
-        """Full batches, longest prompts first.
+    def _next_batch(self, missing: Mapping[str, _Call]) -> dict[str, Prompt]:
+        """Of the calls in sight, those that come first in their plans, the longest of these first.
 
-        What would be left for a short batch, the calls of the latest users, waits to be joined by the calls
-        that follow from these. A short batch is made only where nothing else is left to do.
+        So plans move forward together, and a batch is full unless nothing else is left to do.
         """
-        size = self.generator.batch_size
-        now = len(missing) // size * size or len(missing)
-        calls = sorted(islice(missing.items(), now), key=lambda call: _length(call[1]), reverse=True)
-        for at in range(0, now, size):
-            yield dict(calls[at : at + size])
+        calls = sorted(missing.items(), key=lambda call: (call[1].depth, -_length(call[1].prompt), call[0]))
+        return {key: call.prompt for key, call in calls[: self.generator.batch_size]}
 
     def _make(self, batch: Mapping[str, Prompt]) -> None:
         generations = self.generator.generate(list(batch.values()), self.decoding)

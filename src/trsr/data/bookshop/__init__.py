@@ -1,7 +1,5 @@
 """A synthetic bookshop: books whose text shows what they are about, readers whose hidden taste drifts."""
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from trsr.data.bookshop.catalogue import make_books
 from trsr.data.bookshop.oracle import Truth
 from trsr.data.bookshop.readers import make_readers
 from trsr.errors import ConfigError
+from trsr.files import whole_folder
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,6 @@ def write_bookshop(bookshop: Bookshop, folder: Path) -> None:
     """
     if folder.exists():
         raise ConfigError(f"{folder}: already exists; name a new folder or remove this one first")
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
+    with whole_folder(folder) as work:
         for name in ("items", "interactions", "item_truth", "reader_truth"):
-            getattr(bookshop, name).write_parquet(partial / f"{name}.parquet")
-        partial.rename(folder)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            getattr(bookshop, name).write_parquet(work / f"{name}.parquet")

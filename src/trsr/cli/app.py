@@ -1,0 +1,56 @@
+"""The `trsr` program: commands by noun and verb, errors as one sentence, exit codes as in `trsr.errors`."""
+
+import sys
+
+import typer
+
+from trsr.cli import data, demo, evaluation, inspection, ranking, runs, summaries
+from trsr.errors import TrsrError
+
+app = typer.Typer(
+    name="trsr",
+    help="Rank items for people by what the items say.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data.app, name="data")
+app.command("demo")(demo.demo)
+app.command("run")(runs.run)
+app.command("summarize")(summaries.summarize)
+app.command("train")(ranking.train)
+app.command("rank")(ranking.rank)
+app.command("evaluate")(evaluation.evaluate)
+app.command("report")(evaluation.report)
+app.command("doctor")(inspection.doctor)
+
+
+def main() -> None:
+    """Run the program; an error of ours ends with its one line and its exit code."""
+    _quiet_libraries()
+    try:
+        app()
+    except TrsrError as error:
+        print(f"trsr: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("trsr: stopped; what was done is kept, the same command continues", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+
+
+def _quiet_libraries() -> None:
+    """Keep the progress bars and notices of the model libraries out of our output."""
+    import logging
+    import os
+    import warnings
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+if __name__ == "__main__":
+    main()

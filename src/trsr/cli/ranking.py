@@ -1,0 +1,56 @@
+"""`trsr train` and `trsr rank`: one tuned ranker, and what it ranks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trsr.cli.output import Json, print_json
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="The experiment's YAML file.")],
+    method: Annotated[str, typer.Option(help="none, recurrent or hierarchical")] = "recurrent",
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME where not given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tune one ranker of an experiment and keep it in adapter/ of the run folder."""
+    from trsr.config import load_experiment
+    from trsr.experiment.run import train_one
+
+    settings = load_experiment(config)
+    folder, log = train_one(settings, method, out or Path("runs") / settings.name)
+    if as_json:
+        print_json({"model": str(folder), **log})
+    else:
+        typer.echo(f"ranker in {folder}, best at step {log['best_step']} of {len(log['steps'])}")
+
+
+def rank(
+    model: Annotated[Path, typer.Argument(help="Model folder of a tuned ranker.")],
+    folder: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    user: Annotated[str | None, typer.Option(help="Rank for this user, over --item.")] = None,
+    item: Annotated[list[str] | None, typer.Option(help="A candidate item id, repeatable; all items if none.")] = None,
+    candidates: Annotated[Path | None, typer.Option(help="candidates.parquet to score whole; needs --out.")] = None,
+    examples: Annotated[Path | None, typer.Option(help="examples.parquet with the cut of each example.")] = None,
+    summaries: Annotated[Path | None, typer.Option(help="summaries.parquet of `trsr summarize`.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where scores.parquet goes.")] = None,
+    top: Annotated[int, typer.Option(help="How many to show.", min=1)] = 10,
+    as_json: Json = False,
+) -> None:
+    """Rank items for one user, or score a whole candidates file."""
+    from trsr.experiment.serving import rank_user, score_file
+
+    if candidates is not None:
+        result = score_file(model, folder, candidates, examples, summaries, out)
+        if as_json:
+            print_json(result)
+        else:
+            typer.echo(f"{result['examples']} examples scored in {result['out']}")
+        return
+    ranked = rank_user(model, folder, user, item or [], summaries)
+    if as_json:
+        print_json(ranked)
+        return
+    for place, entry in enumerate(ranked[:top], 1):
+        typer.echo(f"{place:>4}. {entry['probability']:6.1%}  {entry['item_id']}  {entry['text']}")

@@ -1,0 +1,107 @@
+"""Checks that a run makes of itself: leaks in prompts and candidates, chance, ties, and what was shortened."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from trsr.config import ExperimentConfig
+from trsr.data.columns import EXAMPLE, LABEL, TEST
+from trsr.evaluation.evaluate import CHANCE, evaluate
+from trsr.experiment.run_folder import RunFolder
+from trsr.experiment.tasks import Task, Tasks
+
+_SHORTEST_TITLE = 4
+
+
+def check_run(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> None:
+    """Write `checks.json`: a list of {check, result ("ok" or "look"), detail}."""
+    summaries = pl.read_parquet(folder.path / "summaries.parquet")
+    test = tasks.of(TEST)
+    checks = [
+        _negatives(test),
+        _history(test),
+        _constant(tasks, config),
+        *[_titles(tasks, test, summaries, method, config) for method in config.methods],
+        *[_ties(path.stem, pl.read_parquet(path)) for path in sorted((folder.path / "scores").glob("*.parquet"))],
+        *_shortened(folder.read_manifest().get("scoring", {})),
+    ]
+    folder.write_json("checks.json", checks)
+
+
+def _entry(check: str, good: bool, detail: str) -> dict[str, str]:
+    return {"check": check, "result": "ok" if good else "look", "detail": detail}
+
+
+def _negatives(test: Sequence[Task]) -> dict[str, str]:
+    wrong = 0
+    for task in test:
+        taken = set(task.request.history) | {_target(task)}
+        pairs = zip(task.request.candidates, task.labels, strict=True)
+        wrong += sum(1 for item, label in pairs if label == 0 and item in taken)
+    return _entry("negatives are no target and no history item", wrong == 0, f"{wrong} of {len(test)} examples' sets")
+
+
+def _history(test: Sequence[Task]) -> dict[str, str]:
+    repeats = sum(_target(task) in task.request.history for task in test)
+    detail = f"{repeats} of {len(test)} targets are repeats of an item that the user had before"
+    return _entry("targets are new to the user", repeats == 0, detail)
+
+
+def _constant(tasks: Tasks, config: ExperimentConfig) -> dict[str, str]:
+    candidates = tasks.candidates[TEST]
+    constant = candidates.select(EXAMPLE, "item_id", pl.lit(0.0).alias("score"))
+    metrics = evaluate(candidates, {"constant": constant}, config.evaluation).metrics
+    same = all(metrics["constant"][name]["mean"] == metrics[CHANCE][name]["mean"] for name in metrics[CHANCE])
+    share = candidates.group_by(EXAMPLE).agg(pl.len(), pl.col(LABEL).sum())
+    k = config.evaluation.ks[0]
+    expected = float(share.select((k / pl.col("len")).clip(upper_bound=1.0).mean()).item())
+    got = next(value["mean"] for name, value in metrics["constant"].items() if name.startswith(f"recall@{k}"))
+    detail = f"recall@{k} of a constant scorer {got:.4f}, k/n {expected:.4f}"
+    return _entry("a constant scorer gets chance", same and abs(got - expected) < 1e-9, detail)
+
+
+def _titles(
+    tasks: Tasks, test: Sequence[Task], summaries: pl.DataFrame, method: str, config: ExperimentConfig
+) -> dict[str, str]:
+    """Is the target's id or first attribute in the summary or among the recent items of its prompt?"""
+    of_method = summaries.filter(pl.col("method") == method)
+    text = dict(of_method.select(EXAMPLE, "summary").iter_rows())
+    title_of = tasks.dataset.attributes[0]
+    fresh = repeated = 0
+    for task in test:
+        target = _target(task)
+        recent = task.request.history[-config.prompt.recent_items :] if config.prompt.recent_items else ()
+        shown = [str(tasks.catalogue[item][title_of] or "") for item in recent]
+        prefix = " \n ".join([text.get(task.request.example_id, ""), *shown]).casefold()
+        title = str(tasks.catalogue[target][title_of] or "").casefold()
+        if (len(title) >= _SHORTEST_TITLE and title in prefix) or target in recent:
+            repeated += target in task.request.history
+            fresh += target not in task.request.history
+    detail = (
+        f"{fresh} of {len(test)} prefixes hold the {title_of} of a target that is new to the user, "
+        f"{repeated} of one that repeats"
+    )
+    return _entry(f"the target is not in its own prompt ({method})", fresh == 0, detail)
+
+
+def _ties(name: str, scores: pl.DataFrame) -> dict[str, str]:
+    tied = scores.group_by(EXAMPLE, "score").len().filter(pl.col("len") > 1)["len"].sum()
+    share = tied / max(len(scores), 1)
+    return _entry(f"scores tell candidates apart ({name})", share < 0.05, f"{share:.1%} of scores are tied")
+
+
+def _shortened(scoring: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
+    return [
+        _entry(
+            f"prompts are whole ({name})",
+            counts["prompts_with_recent_items_dropped"] == counts["summaries_shortened"] == 0,
+            f"{counts['items_shortened']} item texts and {counts['summaries_shortened']} summaries shortened, "
+            f"{counts['recent_items_dropped']} recent items dropped; longest prompt {counts['longest_prompt']} tokens",
+        )
+        for name, counts in scoring.items()
+    ]
+
+
+def _target(task: Task) -> str:
+    return task.request.candidates[task.labels.index(1)]

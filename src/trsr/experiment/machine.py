@@ -1,0 +1,55 @@
+"""What a result was made on: versions of the libraries that decide it, the processor and the accelerator."""
+
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = ("trsr", "torch", "transformers", "peft", "tokenizers", "polars", "numpy")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Versions and device by name."""
+    import torch
+
+    from trsr.llm.weights import pick_device
+
+    device = pick_device()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else _processor()
+    return {
+        "python": platform.python_version(),
+        **{library: version(library) for library in _LIBRARIES},
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": f"{device.type}: {name}",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        found = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+        if found:
+            return found
+    return platform.processor() or platform.machine()
+
+
+def describe_model(name: str, template: str) -> dict[str, Any]:
+    """Where a model's weights are, the layout of its prompts, and the two answer tokens in context."""
+    from trsr.llm.chat import ChatFormat
+    from trsr.llm.weights import load_tokenizer, resolve_weights
+    from trsr.prompts.templates import TemplateSet
+
+    weights = resolve_weights(name)
+    chat, words = ChatFormat(load_tokenizer(weights)), TemplateSet(template)
+    answers = chat.answers(words.yes, words.no)
+    return {
+        "model": weights.name,
+        "weights": f"{weights.path} ({weights.source})",
+        "weight_hash": weights.hash,
+        "chat_template": "the model's own" if chat.has_template else "none, plain layout",
+        "answer_cue": repr(chat.after),
+        "answer_yes": f"{words.yes!r} is token {answers.yes_id}, {answers.yes_piece!r}",
+        "answer_no": f"{words.no!r} is token {answers.no_id}, {answers.no_piece!r}",
+    }

@@ -1,0 +1,253 @@
+"""One experiment from its settings to its report; run again, it continues where it stopped.
+
+Stages: tasks, summaries, a tuned ranker and its scores per summary method, scores of the models beside them,
+metrics, checks, stories, report. A stage whose file is in the run folder is not done again; inside a stage, calls,
+training steps and scores that were kept are not repeated.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from trsr.baselines.oracle import Oracle
+from trsr.baselines.popularity import Popularity
+from trsr.config import ExperimentConfig
+from trsr.data.columns import EXAMPLE, TEST, TRAIN, VALID
+from trsr.data.scoring import Scorer
+from trsr.errors import ConfigError
+from trsr.evaluation.evaluate import evaluate, read_scores
+from trsr.evaluation.report import write_report
+from trsr.experiment.checks import check_run
+from trsr.experiment.machine import describe_machine
+from trsr.experiment.run_folder import RunFolder
+from trsr.experiment.scoring import score_tasks
+from trsr.experiment.stories import tell_stories
+from trsr.experiment.summarising import Summarizer
+from trsr.experiment.tasks import Task, Tasks, make_tasks
+from trsr.llm.chat import ChatFormat
+from trsr.llm.weights import load_model, load_tokenizer, resolve_weights
+from trsr.progress import say, stage
+from trsr.prompts.ranking import RankingPrompts
+from trsr.prompts.templates import TemplateSet
+from trsr.ranking.ranker import Ranker, RankerScorer
+from trsr.ranking.training import LabelledPrompt, train, trained_state
+from trsr.summaries.export import summaries_frame
+from trsr.summaries.store import SummaryStore
+
+
+def run_experiment(config: ExperimentConfig, out: Path) -> Path:
+    """Run or continue the experiment in folder `out`; gives `out`. Raises the errors of `trsr.errors`."""
+    return _Experiment(config, RunFolder.open(out, config)).run()
+
+
+def train_one(config: ExperimentConfig, method: str, out: Path) -> tuple[Path, dict[str, Any]]:
+    """Only tune the ranker of one summary method, in the run folder `out`; gives its model folder and the log.
+
+    Raises `ConfigError` for a method that the experiment does not have.
+    """
+    if method not in config.methods:
+        raise ConfigError(f'train: {config.name} has no method "{method}"; its methods are {", ".join(config.methods)}')
+    return _Experiment(config, RunFolder.open(out, config)).train(method)
+
+
+class _Experiment:
+    def __init__(self, config: ExperimentConfig, run: RunFolder) -> None:
+        self.config, self.folder = config, run
+
+    def run(self) -> Path:
+        self._record_start()
+        summaries = self._summaries()
+        self._baselines()
+        self._untuned(summaries)
+        for method in self.config.methods:
+            self._tuned(method, summaries)
+        self._evaluate()
+        check_run(self.folder, self.tasks, self.config)
+        tell_stories(self.folder, self.tasks, self.config)
+        self.folder.update_manifest(finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+        write_report(self.folder.path)
+        return self.folder.path
+
+    def train(self, method: str) -> tuple[Path, dict[str, Any]]:
+        """Tune one ranker, unless that is done; gives its folder and its log."""
+        name = f"trsr-{method}"
+        self._record_start()
+        if not self.folder.training_log(name).exists():
+            self._train(name, method, self._summaries()[method])
+        return self.folder.adapter(name), json.loads(self.folder.training_log(name).read_text(encoding="utf-8"))
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """Data, examples and candidates."""
+        return make_tasks(self.config)
+
+    @cached_property
+    def ranker(self) -> Ranker:
+        """The untuned ranker; its model is loaded at first use."""
+        return Ranker.from_base(self.config.ranker, self.config.prompt, self.tasks.dataset.attributes)
+
+    def _record_start(self) -> None:
+        """Save examples, candidates and the first lines of the manifest; refuse a folder made from other data."""
+        with self._timed("data"):
+            tasks = self.tasks
+        fingerprint = tasks.dataset.fingerprint
+        self.folder.refuse_other_data(fingerprint)
+        self.folder.write_table("examples.parquet", tasks.examples.frame)
+        self.folder.write_table("candidates.parquet", tasks.candidates[TEST])
+        learning = pl.concat([tasks.candidates[TRAIN], tasks.candidates[VALID]])
+        self.folder.write_table("training_candidates.parquet", learning)
+        counts = {split: frame[EXAMPLE].n_unique() for split, frame in tasks.candidates.items()}
+        self.folder.update_manifest(
+            name=self.config.name,
+            seed=self.config.seed,
+            data={
+                "name": tasks.dataset.name,
+                "fingerprint": fingerprint,
+                "attributes": list(tasks.dataset.attributes),
+                "split": tasks.examples.by,
+                "examples": counts,
+                "cleaning": tasks.dataset.report.as_dict(),
+            },
+            machine=describe_machine(),
+        )
+        say(f"data: {'; '.join(tasks.dataset.report.lines())}")
+        say(
+            f"split by {tasks.examples.by}: {', '.join(f'{count} {split}' for split, count in counts.items())} examples"
+        )
+
+    def _summaries(self) -> dict[str, dict[str, str]]:
+        """Summaries by method and example id; made now or read from the run folder."""
+        methods = [method for method in self.config.methods if method != "none"]
+        path = self.folder.path / "summaries.parquet"
+        if not path.exists():
+            self._write_summaries(methods)
+        frame = pl.read_parquet(path)
+        found: dict[str, dict[str, str]] = {method: {} for method in self.config.methods}
+        for method, example_id, summary in frame.select("method", EXAMPLE, "summary").iter_rows():
+            found[method][example_id] = summary
+        return found
+
+    def _write_summaries(self, methods: Sequence[str]) -> None:
+        config = self.config.summaries
+        histories = [
+            (task.request.example_id, task.request.user_id, task.request.history)
+            for split in (TRAIN, VALID, TEST)
+            for task in self.tasks.of(split)
+        ]
+        rows = []
+        with self._timed("summaries"), SummaryStore(config.store or self.folder.path / "summaries.sqlite") as store:
+            summarizer = self._summarizer(store) if methods else None
+            for method in methods:
+                assert summarizer is not None
+                rows += list(summarizer.summarize(method, histories, len(histories)))
+            if summarizer is not None:
+                self.folder.update_manifest(summaries=summarizer.usage())
+        self.folder.write_table("summaries.parquet", summaries_frame(rows))
+
+    def _summarizer(self, store: SummaryStore) -> Summarizer:
+        config, templates = self.config.summaries, TemplateSet(self.config.prompt.template)
+        if (config.model, config.dtype) == (self.config.ranker.base, self.config.ranker.dtype):
+            model, chat, weights = self.ranker.model, self.ranker.chat, self.ranker.weights
+        else:
+            weights = resolve_weights(config.model)
+            model, chat = load_model(weights, config.dtype), ChatFormat(load_tokenizer(weights))
+        attributes = self.tasks.dataset.attributes
+        return Summarizer(model, chat, weights, templates, config, store, self.tasks.catalogue, attributes)
+
+    def _baselines(self) -> None:
+        self._score("popularity", Popularity.fit(self.tasks.examples.fit_events))
+        if self.tasks.truth is not None:
+            cuts = {task.request.example_id: task.cut for task in self.tasks.of(TEST)}
+            self._score("oracle", Oracle(self.tasks.truth, cuts))
+
+    def _untuned(self, summaries: Mapping[str, Mapping[str, str]]) -> None:
+        method = "none" if "none" in self.config.methods else self.config.methods[0]
+        if not self.folder.scores("untuned").exists():
+            self._score_with(self.ranker, "untuned", summaries[method])
+
+    def _tuned(self, method: str, summaries: Mapping[str, Mapping[str, str]]) -> None:
+        """Train, save and score the ranker of one summary method, as far as that is not done."""
+        name = f"trsr-{method}"
+        if self.folder.scores(name).exists():
+            return
+        if self.folder.training_log(name).exists():
+            tuned = Ranker.from_pretrained(self.folder.adapter(name), dtype=self.config.ranker.dtype)
+            self._score_with(replace(tuned, pass_tokens=self.config.ranker.pass_tokens), name, summaries[method])
+            return
+        tuned = self._train(name, method, summaries[method])
+        self._score_with(tuned, name, summaries[method])
+        tuned.model.unload()  # takes the adapter out of the base model, which the next method tunes anew
+
+    def _train(self, name: str, method: str, summaries: Mapping[str, str]) -> Ranker:
+        prompts = self.ranker.prompts(self.tasks.catalogue)
+        examples, validation = (self._labelled(prompts, summaries, split) for split in (TRAIN, VALID))
+        with self._timed(f"train {name}"), stage(f"training {name}") as progress:
+            tuned, log = train(
+                self.ranker,
+                examples,
+                validation,
+                self.config.training,
+                self.folder.checkpoints(name),
+                lambda step, total, loss: progress.update(step, f"loss {loss:.3f}", total),
+            )
+        tuned, state = replace(tuned, summary_method=method), trained_state(log)
+        tuned.save_pretrained(
+            self.folder.adapter(name),
+            {"Data": self.folder.read_manifest()["data"], "Training": {**state, **self.config.training.model_dump()}},
+        )
+        self.folder.write_json(f"training/{name}.json", log.as_dict())
+        self.folder.update_manifest(training={name: {**state, "prompts": prompts.counts.as_dict()}})
+        return tuned
+
+    def _labelled(self, prompts: RankingPrompts, summaries: Mapping[str, str], split: str) -> list[LabelledPrompt]:
+        def label(task: Task) -> LabelledPrompt:
+            request = task.request
+            summary = summaries.get(request.example_id, "")
+            return LabelledPrompt(prompts.build(summary, request.history, request.candidates), task.labels)
+
+        return [label(task) for task in self.tasks.of(split)]
+
+    def _score_with(self, ranker: Ranker, name: str, summaries: Mapping[str, str]) -> None:
+        prompts = ranker.prompts(self.tasks.catalogue)
+        self._score(name, RankerScorer(ranker, prompts, summaries))
+        shortened = {"items_shortened": len(prompts.items.shortened)}
+        answers = ranker.answers
+        self.folder.update_manifest(
+            ranker={
+                "base": ranker.weights.name,
+                "source": ranker.weights.source,
+                "weight_hash": ranker.weights.hash,
+                "dtype": ranker.dtype,
+                "answers": f"{answers.yes_piece!r} ({answers.yes_id}), {answers.no_piece!r} ({answers.no_id})",
+            },
+            scoring={name: {**prompts.counts.as_dict(), **shortened}},
+        )
+
+    def _score(self, name: str, scorer: Scorer) -> None:
+        if not self.folder.scores(name).exists():
+            with self._timed(f"score {name}"):
+                score_tasks(self.folder, name, scorer, self.tasks.of(TEST))
+
+    def _evaluate(self) -> None:
+        paths = sorted((self.folder.path / "scores").glob("*.parquet"))
+        scores = {path.stem: read_scores(path) for path in paths}
+        evaluation = evaluate(self.tasks.candidates[TEST], scores, self.config.evaluation)
+        self.folder.write_json("metrics.json", evaluation.metrics)
+        self.folder.write_table("per_user.parquet", evaluation.per_user)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        """Add the wall time of the block to the manifest, also when the block is cut short."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = self.folder.read_manifest().get("seconds", {}).get(name, 0.0) + time.monotonic() - started
+            self.folder.update_manifest(seconds={name: round(spent, 1)})

@@ -1,0 +1,117 @@
+"""The run folder: where one experiment keeps what it made, and how it knows what is done."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from trsr.config import ExperimentConfig, dump_yaml, load_experiment
+from trsr.errors import ConfigError, DataError
+from trsr.files import whole_file, write_text
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and files of one run; every file appears whole or not at all."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path, config: ExperimentConfig) -> "RunFolder":
+        """Make the folder, or take up the run of the same settings that is there.
+
+        Raises `ConfigError` when the folder holds a run of other settings or cannot be written.
+        """
+        folder = cls(path)
+        if folder.config.exists():
+            changed = _first_difference(load_experiment(folder.config), config)
+            if changed:
+                raise ConfigError(f"{path}: holds a run of other settings ({changed}); give another --out or delete it")
+        else:
+            write_text(folder.config, dump_yaml(config))
+        return folder
+
+    def refuse_other_data(self, fingerprint: str) -> None:
+        """Raise `DataError` when the run here was made from other data than that of `fingerprint`."""
+        there = self.read_manifest().get("data", {}).get("fingerprint", fingerprint)
+        if there != fingerprint:
+            raise DataError(f"{self.path}: this run was made from other data than is there now; give another --out")
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def candidates(self) -> Path:
+        """The saved test candidates that every model ranks."""
+        return self.path / "candidates.parquet"
+
+    def scores(self, model: str) -> Path:
+        """Scores of one model."""
+        return self.path / "scores" / f"{model}.parquet"
+
+    def adapter(self, model: str) -> Path:
+        """The model folder of one tuned model."""
+        return self.path / "adapter" / model
+
+    def training_log(self, model: str) -> Path:
+        """Loss and validation of one tuned model."""
+        return self.path / "training" / f"{model}.json"
+
+    def checkpoints(self, model: str) -> Path:
+        """Where the training of one model keeps its state until it is done."""
+        return self.path / "checkpoints" / model
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest so far; empty before the first stage."""
+        path = self.path / "manifest.json"
+        return _read_json(path) if path.exists() else {}
+
+    def update_manifest(self, **entries: Any) -> None:
+        """Merge entries into `manifest.json`; a mapping is merged into the mapping that is there."""
+        manifest = self.read_manifest()
+        for name, value in entries.items():
+            kept = manifest.get(name)
+            manifest[name] = kept | value if isinstance(kept, dict) and isinstance(value, dict) else value
+        self.write_json("manifest.json", manifest)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write one JSON file."""
+        write_text(self.path / name, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+    def write_table(self, name: str, frame: pl.DataFrame) -> None:
+        """Write one Parquet file."""
+        write_parquet(self.path / name, frame)
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    """Write a Parquet file, whole or not at all."""
+    with whole_file(path) as work:
+        frame.write_parquet(work)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not readable ({error}); delete the run folder and run again") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not a JSON object; delete the run folder and run again")
+    return content
+
+
+def _first_difference(there: ExperimentConfig, wanted: ExperimentConfig) -> str:
+    old, new = _flat(there.model_dump(mode="json")), _flat(wanted.model_dump(mode="json"))
+    return next(
+        (f"{key}: {old.get(key)} there, {new.get(key)} asked" for key in new | old if old.get(key) != new.get(key)), ""
+    )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
