@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     LlamaConfig,
@@ -25,11 +27,11 @@ CHATML = (
 )
 # as in Gemma: a system role is an error
 NO_SYSTEM_ROLE = (
-    "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     "<|im_start|>{{ message['role'] }}\n{{ message['content'] | trim }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
 )
-FAMILIES = ("llama", "qwen2", "qwen3", "gpt_neox", "mistral")
+FAMILIES = ("llama", "qwen2", "qwen3", "gpt_neox", "mistral", "gemma")
 _WORDS = ("yes", "no", " yes", " no")
 _SMALL = {
     "hidden_size": 32,
@@ -73,9 +75,7 @@ def make_tokenizer(
         core.post_processor = processors.TemplateProcessing(
             single="<s> $A", special_tokens=[("<s>", core.token_to_id("<s>"))]
         )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|im_end|>", bos_token="<s>" if bos else None
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", bos_token="<s>" if bos else None)
     tokenizer.chat_template = template
     return tokenizer
 
@@ -89,6 +89,7 @@ def make_model(family: str = "llama", seed: int = 0, vocabulary: int = 320, **ch
         "qwen3": (Qwen3ForCausalLM, Qwen3Config, grouped | {"head_dim": 16}),
         "gpt_neox": (GPTNeoXForCausalLM, GPTNeoXConfig, {"rotary_pct": 0.5}),
         "mistral": (MistralForCausalLM, MistralConfig, grouped | {"sliding_window": None}),
+        "gemma": (GemmaForCausalLM, GemmaConfig, grouped | {"head_dim": 8, "tie_word_embeddings": True}),
     }[family]
     special = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
     settings = _SMALL | {"vocab_size": vocabulary, "attn_implementation": "sdpa"} | special | more | changes

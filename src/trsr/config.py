@@ -11,6 +11,7 @@ from trsr.errors import ConfigError
 SummaryMethod = Literal["none", "hierarchical", "recurrent"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 S = TypeVar("S", bound="Settings")
 
 
@@ -27,7 +28,7 @@ class BookshopConfig(Settings):
     readers: Count = 300
     min_events: Annotated[int, Field(ge=2)] = 9
     max_events: Annotated[int, Field(ge=2)] = 16
-    seed: Annotated[int, Field(ge=0)] = 7
+    seed: Seed = 7
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -52,6 +53,8 @@ class DataConfig(Settings):
     def _one_source(self) -> Self:
         if (self.path is None) == (self.bookshop is None):
             raise ValueError("give either path (a dataset folder) or bookshop (the built-in data)")
+        if self.attributes is not None and len(set(self.attributes)) < len(self.attributes):
+            raise ValueError("attributes names one twice; keep one of them")
         return self
 
 
@@ -136,22 +139,22 @@ class TrainingConfig(Settings):
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     lora_modules: list[str] | None = None
     evaluations_per_epoch: Count = 1
-    seed: int = 7
+    seed: Seed = 7
 
 
 class EvaluationConfig(Settings):
     """Cut-offs of the ranking metrics and the bootstrap over users."""
 
-    ks: list[Count] = [3, 5, 10]
+    ks: Annotated[list[Count], Field(min_length=1)] = [3, 5, 10]
     resamples: Annotated[int, Field(ge=100)] = 1000
-    seed: int = 7
+    seed: Seed = 7
 
 
 class ExperimentConfig(Settings):
     """One experiment from one YAML file."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    seed: int = 7
+    seed: Seed = 7
     methods: Annotated[list[SummaryMethod], Field(min_length=1)] = ["none", "hierarchical", "recurrent"]
     data: DataConfig
     split: SplitConfig = SplitConfig()
@@ -161,6 +164,12 @@ class ExperimentConfig(Settings):
     ranker: RankerConfig = RankerConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError("methods names one twice; keep one of them")
+        return self
 
 
 def parse_settings(kind: type[S], values: Any, place: str) -> S:
@@ -194,12 +203,17 @@ def load_experiment(path: Path) -> ExperimentConfig:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-45
         raise ConfigError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}") from None
     config = parse_settings(ExperimentConfig, values, str(path))
+    return with_data_path(config, path.parent)
+
+
+def with_data_path(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
+    """The same experiment with a relative `data.path` taken from `folder`."""
     if config.data.path is None or config.data.path.is_absolute():
         return config
-    data = config.data.model_copy(update={"path": (path.parent / config.data.path).resolve()})
+    data = config.data.model_copy(update={"path": (folder / config.data.path).resolve()})
     return config.model_copy(update={"data": data})
 
 

@@ -1,12 +1,15 @@
 """Writing files so that they appear whole or not at all, with one sentence when the disk says no."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trsr.errors import ConfigError
+
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
@@ -40,13 +43,23 @@ def write_text(path: Path, text: str) -> None:
         work.write_text(text, encoding="utf-8")
 
 
+def _reason(error: Exception) -> str:
+    """What the system said, "" if the error is not the system's; polars and safetensors tell it in words only."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    told = _SYSTEM_ERROR.search(str(error))
+    return os.strerror(int(told.group(1))) if told else ""
+
+
 @contextmanager
 def _told(path: Path, clean_up: Callable[[], None]) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno is None:
+    except Exception as error:
+        reason = _reason(error)
+        if not reason:
             raise
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}; choose another place or free some") from None
+        raise ConfigError(f"{path}: cannot be written: {reason}; choose another place or free some") from None
     finally:
-        clean_up()
+        with suppress(OSError):  # where nothing could be written there is nothing to clean up
+            clean_up()

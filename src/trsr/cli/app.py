@@ -1,14 +1,28 @@
 """The `trsr` program: commands by noun and verb, errors as one sentence, exit codes as in `trsr.errors`."""
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from trsr.cli import data, demo, evaluation, inspection, ranking, runs, summaries
 from trsr.errors import TrsrError
 
+
+class _Commands(TyperGroup):
+    def invoke(self, context: Any) -> Any:
+        """Run a command; Ctrl-C ends it with one sentence."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            print("trsr: stopped; what was done is kept, the same command continues", file=sys.stderr)  # noqa: T201
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="trsr",
+    cls=_Commands,
     help="Rank items for people by what the items say.",
     no_args_is_help=True,
     add_completion=False,
@@ -31,11 +45,8 @@ def main() -> None:
     try:
         app()
     except TrsrError as error:
-        print(f"trsr: {error}", file=sys.stderr)  # noqa: T201
+        print(f"trsr: {' '.join(str(error).splitlines())}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("trsr: stopped; what was done is kept, the same command continues", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
 
 
 def _quiet_libraries() -> None:

@@ -1,5 +1,6 @@
 """Checks that a run makes of itself: leaks in prompts and candidates, chance, ties, and what was shortened."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,20 +12,21 @@ from trsr.evaluation.evaluate import CHANCE, evaluate
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.tasks import Task, Tasks
 
-_SHORTEST_TITLE = 4
+_SHORTEST = 4  # shorter titles and ids are found in any text
 
 
 def check_run(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> None:
     """Write `checks.json`: a list of {check, result ("ok" or "look"), detail}."""
     summaries = pl.read_parquet(folder.path / "summaries.parquet")
+    scoring = folder.read_manifest()["scoring"]
     test = tasks.of(TEST)
     checks = [
         _negatives(test),
         _history(test),
         _constant(tasks, config),
         *[_titles(tasks, test, summaries, method, config) for method in config.methods],
-        *[_ties(path.stem, pl.read_parquet(path)) for path in sorted((folder.path / "scores").glob("*.parquet"))],
-        *_shortened(folder.read_manifest().get("scoring", {})),
+        *[_ties(name, pl.read_parquet(folder.scores(name))) for name in sorted(scoring)],
+        *_shortened(scoring),
     ]
     folder.write_json("checks.json", checks)
 
@@ -64,7 +66,7 @@ def _constant(tasks: Tasks, config: ExperimentConfig) -> dict[str, str]:
 def _titles(
     tasks: Tasks, test: Sequence[Task], summaries: pl.DataFrame, method: str, config: ExperimentConfig
 ) -> dict[str, str]:
-    """Is the target's id or first attribute in the summary or among the recent items of its prompt?"""
+    """Is the target's id or first attribute in the summary or in the text of the recent items of its prompt?"""
     of_method = summaries.filter(pl.col("method") == method)
     text = dict(of_method.select(EXAMPLE, "summary").iter_rows())
     title_of = tasks.dataset.attributes[0]
@@ -72,17 +74,23 @@ def _titles(
     for task in test:
         target = _target(task)
         recent = task.request.history[-config.prompt.recent_items :] if config.prompt.recent_items else ()
-        shown = [str(tasks.catalogue[item][title_of] or "") for item in recent]
-        prefix = " \n ".join([text.get(task.request.example_id, ""), *shown]).casefold()
-        title = str(tasks.catalogue[target][title_of] or "").casefold()
-        if (len(title) >= _SHORTEST_TITLE and title in prefix) or target in recent:
+        shown = [str(tasks.catalogue[item][name] or "") for item in recent for name in tasks.dataset.attributes]
+        prefix = _plain(" | ".join([text.get(task.request.example_id, ""), *shown]))
+        title, target_id = _plain(str(tasks.catalogue[target][title_of] or "")), _plain(target)
+        is_named = len(title) >= _SHORTEST and title in prefix
+        is_numbered = len(target_id) >= _SHORTEST and re.search(rf"(?<!\w){re.escape(target_id)}(?!\w)", prefix)
+        if is_named or is_numbered or target in recent:
             repeated += target in task.request.history
             fresh += target not in task.request.history
     detail = (
-        f"{fresh} of {len(test)} prefixes hold the {title_of} of a target that is new to the user, "
+        f"{fresh} of {len(test)} prefixes hold the {title_of} or id of a target that is new to the user, "
         f"{repeated} of one that repeats"
     )
     return _entry(f"the target is not in its own prompt ({method})", fresh == 0, detail)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _ties(name: str, scores: pl.DataFrame) -> dict[str, str]:

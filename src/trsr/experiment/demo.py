@@ -28,7 +28,7 @@ def demo_config(quick: bool) -> ExperimentConfig:
         "summaries": {"block_size": 5, "item_tokens": 32, "max_prompt_tokens": 640, "max_new_tokens": 24},
         "training": {
             "epochs": 1,
-            "learning_rate": 1e-3,
+            "learning_rate": 2e-3,
             "loss": "listwise",
             "examples_per_step": 2,
             "lora_dropout": 0.0,

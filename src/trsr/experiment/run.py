@@ -6,6 +6,7 @@ training steps and scores that were kept are not repeated.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from trsr.baselines.oracle import Oracle
 from trsr.baselines.popularity import Popularity
 from trsr.config import ExperimentConfig
 from trsr.data.columns import EXAMPLE, TEST, TRAIN, VALID
+from trsr.data.reading import read_table
 from trsr.data.scoring import Scorer
 from trsr.errors import ConfigError
 from trsr.evaluation.evaluate import evaluate, read_scores
@@ -95,8 +97,7 @@ class _Experiment:
 
     def _record_start(self) -> None:
         """Save examples, candidates and the first lines of the manifest; refuse a folder made from other data."""
-        with self._timed("data"):
-            tasks = self.tasks
+        started, tasks = time.monotonic(), self.tasks
         fingerprint = tasks.dataset.fingerprint
         self.folder.refuse_other_data(fingerprint)
         self.folder.write_table("examples.parquet", tasks.examples.frame)
@@ -116,6 +117,7 @@ class _Experiment:
                 "cleaning": tasks.dataset.report.as_dict(),
             },
             machine=describe_machine(),
+            seconds={"data": round(time.monotonic() - started, 1)},
         )
         say(f"data: {'; '.join(tasks.dataset.report.lines())}")
         say(
@@ -128,7 +130,7 @@ class _Experiment:
         path = self.folder.path / "summaries.parquet"
         if not path.exists():
             self._write_summaries(methods)
-        frame = pl.read_parquet(path)
+        frame = read_table(path)
         found: dict[str, dict[str, str]] = {method: {} for method in self.config.methods}
         for method, example_id, summary in frame.select("method", EXAMPLE, "summary").iter_rows():
             found[method][example_id] = summary
@@ -169,13 +171,13 @@ class _Experiment:
 
     def _untuned(self, summaries: Mapping[str, Mapping[str, str]]) -> None:
         method = "none" if "none" in self.config.methods else self.config.methods[0]
-        if not self.folder.scores("untuned").exists():
+        if not self._is_scored("untuned"):
             self._score_with(self.ranker, "untuned", summaries[method])
 
     def _tuned(self, method: str, summaries: Mapping[str, Mapping[str, str]]) -> None:
         """Train, save and score the ranker of one summary method, as far as that is not done."""
         name = f"trsr-{method}"
-        if self.folder.scores(name).exists():
+        if self._is_scored(name):
             return
         if self.folder.training_log(name).exists():
             tuned = Ranker.from_pretrained(self.folder.adapter(name), dtype=self.config.ranker.dtype)
@@ -202,8 +204,9 @@ class _Experiment:
             self.folder.adapter(name),
             {"Data": self.folder.read_manifest()["data"], "Training": {**state, **self.config.training.model_dump()}},
         )
-        self.folder.write_json(f"training/{name}.json", log.as_dict())
         self.folder.update_manifest(training={name: {**state, "prompts": prompts.counts.as_dict()}})
+        self.folder.write_json(f"training/{name}.json", log.as_dict())  # last, for it says that all of this is done
+        shutil.rmtree(self.folder.checkpoints(name))
         return tuned
 
     def _labelled(self, prompts: RankingPrompts, summaries: Mapping[str, str], split: str) -> list[LabelledPrompt]:
@@ -217,6 +220,11 @@ class _Experiment:
     def _score_with(self, ranker: Ranker, name: str, summaries: Mapping[str, str]) -> None:
         prompts = ranker.prompts(self.tasks.catalogue)
         self._score(name, RankerScorer(ranker, prompts, summaries))
+        tests = self.tasks.of(TEST)
+        if prompts.counts.prompts < len(tests):  # an earlier, cut short run scored some of them: count all prompts
+            prompts = ranker.prompts(self.tasks.catalogue)
+            for task in tests:
+                prompts.build(summaries.get(task.request.example_id, ""), task.request.history, task.request.candidates)
         shortened = {"items_shortened": len(prompts.items.shortened)}
         answers = ranker.answers
         self.folder.update_manifest(
@@ -229,6 +237,10 @@ class _Experiment:
             },
             scoring={name: {**prompts.counts.as_dict(), **shortened}},
         )
+
+    def _is_scored(self, name: str) -> bool:
+        """Whether an LLM's scores are there, and the counts of its prompts, which come after them."""
+        return self.folder.scores(name).exists() and name in self.folder.read_manifest().get("scoring", {})
 
     def _score(self, name: str, scorer: Scorer) -> None:
         if not self.folder.scores(name).exists():

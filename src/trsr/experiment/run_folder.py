@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from trsr.config import ExperimentConfig, dump_yaml, load_experiment
+from trsr.config import ExperimentConfig, dump_yaml, load_experiment, with_data_path
 from trsr.errors import ConfigError, DataError
 from trsr.files import whole_file, write_text
 
@@ -24,7 +24,7 @@ class RunFolder:
 
         Raises `ConfigError` when the folder holds a run of other settings or cannot be written.
         """
-        folder = cls(path)
+        folder, config = cls(path), with_data_path(config, Path.cwd())
         if folder.config.exists():
             changed = _first_difference(load_experiment(folder.config), config)
             if changed:
@@ -37,7 +37,10 @@ class RunFolder:
         """Raise `DataError` when the run here was made from other data than that of `fingerprint`."""
         there = self.read_manifest().get("data", {}).get("fingerprint", fingerprint)
         if there != fingerprint:
-            raise DataError(f"{self.path}: this run was made from other data than is there now; give another --out")
+            raise DataError(
+                f"{self.path}: this run was made from other data than is there now (data.fingerprint: {there[:12]}… "
+                f"then, {fingerprint[:12]}… now); give another --out"
+            )
 
     @property
     def config(self) -> Path:

@@ -68,20 +68,33 @@ def score_file(
     ranker = Ranker.from_pretrained(model)
     dataset, catalogue = _load(ranker, folder)
     frame = read_candidates(candidates)
-    cuts = {} if examples is None else dict(read_table(examples).select(EXAMPLE, CUT).iter_rows())
+    cuts = {} if examples is None else _cuts(examples)
     grouped = frame.group_by(EXAMPLE, maintain_order=True).agg(pl.col(USER).first(), ITEM, LABEL)
     requests = []
     for example_id, user, items, labels in grouped.iter_rows():
+        place = f"{candidates}: example {example_id!r}"
         if user not in dataset.histories():
-            raise DataError(f"{candidates}: example {example_id!r} names user {user!r}, who has no events in {folder}")
-        history = dataset.history(user)[: cuts.get(example_id)]
-        target = items[labels.index(1)]
-        if not cuts and target in history:
+            raise DataError(f"{place} names user {user!r}, who has no events in {folder}; give the data it was made of")
+        unknown = next((item for item in items if item not in catalogue), None)
+        if unknown is not None:
+            raise DataError(f"{place} names item {unknown!r}, which is not in {folder}; give the data it was made of")
+        if examples is not None and example_id not in cuts:
             raise DataError(
-                f"{candidates}: the target {target!r} of example {example_id!r} is in its user's history; "
-                "give --examples with the cut of each example"
+                f"{examples}: no row for example {example_id!r} of {candidates}; give the table of that run"
             )
-        requests.append(RankingRequest(example_id, user, tuple(history), tuple(items)))
+        history, target = dataset.history(user), items[labels.index(1)]
+        if examples is None and target in history:
+            raise DataError(
+                f"{place}: the target {target!r} is in its user's history; give --examples with the cut of each example"
+            )
+        cut = cuts.get(example_id, len(history))
+        if examples is not None and history[cut : cut + 1] != [target]:
+            raise DataError(
+                f"{examples}: event {cut} of user {user!r} in {folder} is not the target {target!r} of example "
+                f"{example_id!r}; give a folder with the very events of that run (a min_rating or another seed for "
+                "tied times makes others)"
+            )
+        requests.append(RankingRequest(example_id, user, tuple(history[:cut]), tuple(items)))
     scorer = RankerScorer(
         ranker, ranker.prompts(catalogue), _summaries(ranker, summaries, [request.example_id for request in requests])
     )
@@ -92,6 +105,14 @@ def score_file(
             progress.advance()
     write_parquet(out, pl.concat(parts))
     return {"examples": len(requests), "out": str(out)}
+
+
+def _cuts(path: Path) -> dict[str, int]:
+    table = read_table(path)
+    missing = [name for name in (EXAMPLE, CUT) if name not in table.columns]
+    if missing:
+        raise DataError(f"{path}: no column {missing[0]}; give examples.parquet of the run that made the candidates")
+    return dict(table.select(EXAMPLE, CUT).iter_rows())
 
 
 def _load(ranker: Ranker, folder: Path) -> tuple[Dataset, dict[str, dict[str, Any]]]:

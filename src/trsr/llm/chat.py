@@ -1,23 +1,21 @@
 """Token ids from prompt pieces, through the model's own chat template.
 
 Template text and chat markers are tokenised with control tokens; data text is tokenised with every control token
-split into plain characters, so it can never open a role or end a turn. Templates that print today's date get a
-fixed one, so that a prompt is the same tomorrow. Pieces are tokenised one by one, and
+split into plain characters, so it can never open a role or end a turn. Pieces are tokenised one by one, and
 the ids are joined: a prompt and any prompt that shares its first pieces share their first ids.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
 from functools import lru_cache
 from typing import Any
 
 from trsr.errors import ModelError
 from trsr.llm.protocol import Piece, Prompt
 
-_TODAY = date(2024, 7, 26)
-_LONGEST_WORD = 30
+# templates that print today's date call this; a fixed one keeps a prompt the same tomorrow
+_FIXED_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
 _SYSTEM, _USER = "\ue0a0system\ue0a0", "\ue0a0user\ue0a0"
 
 
@@ -65,7 +63,7 @@ class ChatFormat:
         while keep > 0:
             cut = head[: offsets[min(keep, len(offsets)) - 1][1]]
             word = cut.rfind(" ")
-            words = cut[:word] if word >= len(cut) - _LONGEST_WORD else cut  # scripts without spaces keep their text
+            words = cut[:word] if word > len(cut) // 2 else cut  # a script without spaces keeps its text
             shortened = words.rstrip(" ,;:-|") + "…"
             if len(self.encode_piece(Piece(shortened, False))) <= budget:
                 return shortened, True
@@ -138,9 +136,10 @@ class ChatFormat:
         from jinja2 import TemplateError
 
         try:
+            template = _FIXED_DATE + self.tokenizer.get_chat_template()
             return str(
                 self.tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=True, strftime_now=_TODAY.strftime
+                    messages, chat_template=template, tokenize=False, add_generation_prompt=True
                 )
             )
         except TemplateError:  # templates refuse a system role this way

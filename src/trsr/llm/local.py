@@ -24,7 +24,7 @@ class LocalGenerator:
         rows = [self.chat.encode_prompt(prompt) for prompt in prompts]
         longest = max(len(row) for row in rows)
         pad = self._stop[0]
-        # a row's own first token as its padding: any other would meet the repetition penalty as a token of the row
+        # a row is padded with its own first token, so that padding counted as repetition would change nothing
         ids = torch.tensor([[row[0]] * (longest - len(row)) + list(row) for row in rows], device=self.model.device)
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=ids.device)
         with torch.inference_mode():

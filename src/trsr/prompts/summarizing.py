@@ -14,7 +14,8 @@ from trsr.prompts.templates import TemplateSet
 class SummarizingPrompts:
     """Builds summarising prompts within `max_prompt_tokens`; the texts of items and summaries keep to budgets.
 
-    `fan_in` is how many summaries one merge can hold, perhaps below 2. Raises `ConfigError` when the budget cannot hold one block.
+    `fan_in` is how many summaries one merge can hold, perhaps below 2. Raises `ConfigError` when the budget cannot
+    hold one block.
     """
 
     def __init__(self, templates: TemplateSet, items: ItemTexts, chat: ChatFormat, config: SummaryConfig) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trsr.errors import DataError
+from trsr.files import whole_folder
 
 
 @dataclass
@@ -42,23 +43,19 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     best: Mapping[str, Tensor],
 ) -> None:
-    """Write the checkpoint of `step` into `folder` and remove the ones before it."""
+    """Write the checkpoint of `step` into `folder` and remove the ones before it; `ConfigError` if the disk is full."""
     name = f"step-{step:07d}"
-    work = folder / f"{name}.partial"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    save_file(_copied(parameters), work / "adapter.safetensors")
-    save_file(_copied(best), work / "best.safetensors")
     state = {
         f"{name}.{key}": value
         for name, parameter in parameters.items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
-    save_file(_copied(state), work / "optimizer.safetensors")
-    (work / "state.json").write_text(json.dumps({"step": step, "log": log.as_dict()}), encoding="utf-8")
-    shutil.rmtree(folder / name, ignore_errors=True)
-    work.rename(folder / name)
-    for old in folder.glob("step-*"):
+    with whole_folder(folder / name) as work:
+        save_file(_copied(parameters), work / "adapter.safetensors")
+        save_file(_copied(best), work / "best.safetensors")
+        save_file(_copied(state), work / "optimizer.safetensors")
+        (work / "state.json").write_text(json.dumps({"step": step, "log": log.as_dict()}), encoding="utf-8")
+    for old in (*folder.glob("step-*"), *folder.glob(".step-*.partial")):
         if old.name != name:
             shutil.rmtree(old)
 

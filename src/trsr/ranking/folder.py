@@ -23,11 +23,12 @@ def save(ranker: "Ranker", path: Path, card: Mapping[str, Any]) -> Path:
     """Write `ranker` to `path`, replacing a ranker's folder that is there."""
     if path.exists() and not (path / "trsr.json").is_file():
         raise ConfigError(f"{path}: exists and is no ranker's folder; choose another place")
-    adapter = ranker.model.peft_config["default"] if hasattr(ranker.model, "peft_config") else None
-    if adapter is not None:
-        adapter.base_model_name_or_path = _hub_name(ranker.weights)
+    if not hasattr(ranker.model, "peft_config"):
+        raise ConfigError(f"{path}: this ranker is not tuned, there is no adapter to save; train it first")
+    ranker.model.peft_config["default"].base_model_name_or_path = _hub_name(ranker.weights)
     with whole_folder(path) as work:
-        ranker.model.save_pretrained(work)
+        # the vocabulary never changes; left to itself, PEFT asks the hub whether it did
+        ranker.model.save_pretrained(work, save_embedding_layers=False)
         ranker.chat.tokenizer.save_pretrained(work)
         ranker.templates.save(work / "templates")
         (work / "trsr.json").write_text(json.dumps(_settings(ranker), indent=2, ensure_ascii=False), encoding="utf-8")
@@ -85,6 +86,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelError(f"{file}: not a ranker's settings; it needs the keys {', '.join(sorted(needed))}")
     if settings["format"] != _FORMAT:
         raise ModelError(f"{file}: format {settings['format']}, this trsr {__version__} reads format {_FORMAT}")
+    if not isinstance(settings["base"], dict) or {"name", "weight_hash"} - settings["base"].keys():
+        raise ModelError(f"{file}: not a ranker's settings; its base needs a name and a weight_hash")
     return settings
 
 

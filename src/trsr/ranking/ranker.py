@@ -18,7 +18,7 @@ from trsr.prompts.items import ItemTexts
 from trsr.prompts.ranking import RankingPrompt, RankingPrompts
 from trsr.prompts.templates import TemplateSet
 from trsr.ranking import folder
-from trsr.ranking.shared_prefix import AnswerHead, score
+from trsr.ranking.shared_prefix import AnswerHead, check_exact, score
 
 Item = Mapping[str, Any]
 
@@ -54,12 +54,17 @@ class Ranker:
     def from_base(
         cls, config: RankerConfig, prompt: PromptConfig, attributes: Sequence[str], model: Any = None
     ) -> "Ranker":
-        """An untuned ranker on base weights; `model` is one loaded already. Raises `ModelError`, `ConfigError`."""
+        """An untuned ranker on base weights; `model` is one loaded already.
+
+        Raises `ModelError` when the weights cannot be had or the model cannot share a prefix exactly, `ConfigError`
+        when a setting does not fit the model.
+        """
         weights = resolve_weights(config.base)
         chat = ChatFormat(load_tokenizer(weights))
         model = load_model(weights, config.dtype) if model is None else model
         ranker = cls(model, chat, TemplateSet(prompt.template), tuple(attributes), prompt, weights, config.pass_tokens)
         ranker.check_context()
+        check_exact(model, ranker.head, (ranker.answers.yes_id, ranker.answers.no_id))
         return ranker
 
     @classmethod
@@ -125,12 +130,16 @@ class Ranker:
         return [Ranked(int(index), float(odds[index]), float(torch.sigmoid(odds[index]))) for index in order]
 
     def check_context(self) -> None:
-        """Raise `ConfigError` when `prompt.max_tokens` is beyond the model's context."""
-        context = getattr(self.model.config, "max_position_embeddings", None)
-        if context is not None and self.prompt.max_tokens > context:
-            raise ConfigError(
-                f"prompt.max_tokens {self.prompt.max_tokens}: {self.weights.name} has a context of {context} tokens"
-            )
+        """Raise `ConfigError` when the model cannot read prompts of `prompt.max_tokens` tokens whole."""
+        config = self.model.config
+        kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+        window = getattr(config, "sliding_window", None) if "sliding_attention" in kinds else None
+        for what, limit in (("context", getattr(config, "max_position_embeddings", None)), ("sliding window", window)):
+            if limit is not None and self.prompt.max_tokens > limit:
+                raise ConfigError(
+                    f"prompt.max_tokens {self.prompt.max_tokens}: {self.weights.name} has a {what} of {limit} tokens; "
+                    "lower it or take another model"
+                )
 
     def _row(self, item: Item) -> dict[str, Any]:
         if not any(name in item for name in self.attributes):

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from trsr.errors import ModelError
+from trsr.ranking.attention import Blocks, block_attention, supports_blocks
 
 Tokens = Sequence[int]
+_INSTEAD = "take a Llama, Mistral, Qwen or GPT-NeoX model"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,15 @@ class Pack:
         before = torch.ones(len(owner), cached, dtype=torch.bool, device=own.device)
         return torch.cat([before, own], dim=1)[None, None]
 
+    def blocks(self) -> Blocks:
+        """Where prefix and suffixes lie, for attention block by block."""
+        start = int((self.owner == -1).sum())
+        lengths = torch.diff(self.ends, prepend=torch.tensor([start - 1], device=self.ends.device))
+        steps = torch.arange(int(lengths.max()), device=self.ends.device)[None]
+        real = steps < lengths[:, None]
+        first = (self.ends - lengths + 1)[:, None]
+        return Blocks(start, torch.minimum(first + steps, self.ends[:, None]), real)
+
 
 def passes(suffixes: Sequence[Tokens], pass_tokens: int) -> Iterator[list[Tokens]]:
     """Cut suffixes into consecutive groups of at most `pass_tokens` tokens (at least one suffix each)."""
@@ -109,7 +120,34 @@ def score(
             pack = Pack.of((), group, len(prefix), device)
             parts.append(head.log_odds(_hidden(decoder, pack, cache)))
             cache.crop(-pack.ids.shape[1])
-        return _finite(torch.cat(parts))
+        return check_finite(torch.cat(parts))
+
+
+def check_exact(model: Any, head: AnswerHead, answers: tuple[int, int]) -> None:
+    """Score two short prompts both ways; raise `ModelError` by name where the shared prefix changes the result.
+
+    Catches what a model family adds that this module does not know: scaled or capped logits, biases by place.
+    """
+    size = model.config.get_text_config().vocab_size
+    tokens = [(7 * place + 3) % size for place in range(12)]
+    prefix, suffixes = tokens[:6], [tokens[6:9], tokens[9:]]
+    device = head.weight.device
+    try:
+        with torch.inference_mode():
+            rows = [torch.tensor([prefix + suffix], device=device) for suffix in suffixes]
+            logits = torch.stack([model(row).logits[0, -1].float() for row in rows])
+        alone = logits[:, answers[0]] - logits[:, answers[1]]
+        differences = [
+            (score(model, head, prefix, suffixes) - alone).abs(),
+            (packed_log_odds(model, head, prefix, suffixes).detach() - alone).abs(),
+        ]
+    except (RuntimeError, ValueError, AttributeError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        kind = model.config.model_type
+        raise ModelError(f"{kind} models cannot share a prefix here ({reason}); {_INSTEAD}") from None
+    allowed = (1e-3 if model.dtype == torch.float32 else 0.1) * (1 + alone.abs())
+    if any((difference > allowed).any() for difference in differences):
+        raise ModelError(f"{model.config.model_type} models are not scored exactly behind a shared prefix; {_INSTEAD}")
 
 
 def packed_log_odds(model: nn.Module, head: AnswerHead, prefix: Tokens, suffixes: Sequence[Tokens]) -> Tensor:
@@ -129,19 +167,20 @@ def decoder_of(model: Any) -> Any:
 
 
 def _hidden(decoder: Any, pack: Pack, cache: Any) -> Tensor:
-    cached = 0 if cache is None else cache.get_seq_length()
-    output = decoder(
-        input_ids=pack.ids,
-        position_ids=pack.positions,
-        attention_mask=pack.mask(cached),
-        past_key_values=cache,
-        use_cache=cache is not None,
-    )
+    """Last hidden states at the ends of the suffixes; attention by blocks where the family allows it, else by mask."""
+    inputs = {"input_ids": pack.ids, "position_ids": pack.positions, "past_key_values": cache}
+    if supports_blocks(decoder.config):
+        with block_attention(decoder.config):
+            output = decoder(**inputs, use_cache=cache is not None, blocks=pack.blocks())
+    else:
+        mask = pack.mask(0 if cache is None else cache.get_seq_length())
+        output = decoder(**inputs, use_cache=cache is not None, attention_mask=mask)
     hidden: Tensor = output.last_hidden_state[0, pack.ends]
     return hidden
 
 
-def _finite(log_odds: Tensor) -> Tensor:
+def check_finite(log_odds: Tensor) -> Tensor:
+    """The same log-odds. Raises `ModelError` when some are not finite."""
     if not torch.isfinite(log_odds).all():
         raise ModelError(
             f"the model gave {int((~torch.isfinite(log_odds)).sum())} scores that are not finite numbers; "

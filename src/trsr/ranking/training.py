@@ -21,9 +21,9 @@ from trsr.errors import ModelError
 from trsr.evaluation.metrics import ranking_metrics
 from trsr.prompts.ranking import RankingPrompt
 from trsr.ranking.checkpoint import TrainingLog, load_checkpoint, save_checkpoint
-from trsr.ranking.losses import Loss, binary_loss, make_loss
+from trsr.ranking.losses import Loss, make_loss
 from trsr.ranking.ranker import Ranker
-from trsr.ranking.shared_prefix import packed_hidden, score
+from trsr.ranking.shared_prefix import check_finite, packed_hidden
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "query_key_value", "dense", "qkv_proj", "c_attn")
 _CHECKPOINT_SECONDS = 60.0
@@ -44,10 +44,12 @@ Progress = Callable[[int, int, float], None]
 def add_lora(model: Any, config: TrainingConfig) -> Any:
     """The model with LoRA layers on its attention (or on `config.lora_modules`), adapter weights in fp32.
 
-    Raises `ModelError` when none of the module names is in the model.
+    Raises `ModelError` when the model is tuned already or lacks the modules.
     """
     from peft import LoraConfig, get_peft_model
 
+    if hasattr(model, "peft_config"):
+        raise ModelError(f"{type(model).__name__}: has an adapter already; tune its base model (`model.unload()`)")
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     wanted = config.lora_modules or [name for name in _ATTENTION if name in names]
     missing = [name for name in wanted if name not in names]
@@ -178,25 +180,25 @@ class _Loop:
         return {round(self.total * (index + 1) / count) for index in range(count)}
 
     def _evaluate(self, step: int) -> None:
-        model = self.ranker.model.eval()
+        """Loss (the trained one) and recall on validation; keep the adapter if its recall is the best so far."""
+        model, head = self.ranker.model.eval(), self.ranker.head
         scores: list[float] = []
         labels: list[int] = []
         owners: list[int] = []
         losses: list[float] = []
         for index, example in enumerate(self.validation):
-            log_odds = score(
-                model, self.ranker.head, example.prompt.prefix, example.prompt.suffixes, self.ranker.pass_tokens
-            )
-            target = torch.tensor(example.labels, device=log_odds.device)
-            losses.append(binary_loss(log_odds, target).item())
-            scores.extend(log_odds.tolist())
+            with torch.inference_mode():
+                hidden = packed_hidden(model, example.prompt.prefix, example.prompt.suffixes, head.weight.device)
+                losses.append(self.loss(hidden, torch.tensor(example.labels, device=hidden.device)).item())
+                scores.extend(check_finite(head.log_odds(hidden)).tolist())
             labels.extend(example.labels)
             owners.extend([index] * len(example.labels))
         metrics = ranking_metrics(scores, labels, owners, _RECALL_KS)
         recall = float(np.mean([metrics[f"recall@{k}"].mean() for k in _RECALL_KS]))
-        better = not self.log.evaluations or recall > max(entry["valid_recall"] for entry in self.log.evaluations)
-        self.log.evaluations.append({"step": step, "valid_loss": float(np.mean(losses)), "valid_recall": recall})
-        if better:
+        entry = {"step": step, "valid_loss": float(np.mean(losses)), "valid_recall": recall}
+        best = max(self.log.evaluations, key=_worth, default=None)
+        self.log.evaluations.append(entry)
+        if best is None or _worth(entry) > _worth(best):
             self.log.best_step = step
             self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
@@ -210,6 +212,11 @@ class _Loop:
             for example in part:
                 digest.update(json.dumps([example.prompt.prefix, example.prompt.suffixes, example.labels]).encode())
         return digest.hexdigest()
+
+
+def _worth(evaluation: Mapping[str, float]) -> tuple[float, float]:
+    """Higher is better: recall, and the loss where recalls are equal."""
+    return evaluation["valid_recall"], -evaluation["valid_loss"]
 
 
 def trained_state(log: TrainingLog) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trsr.data.bookshop.readers import Taste, Traits, utility
+from trsr.data.reading import read_table
 from trsr.errors import DataError
 
 
@@ -30,7 +31,7 @@ def read_truth(folder: Path) -> Truth:
         path = folder / name
         if not path.is_file():
             raise DataError(f"{path}: no such file; only a folder written by `trsr data synth` carries its truth")
-        frames.append(pl.read_parquet(path))
+        frames.append(read_table(path))
     return Truth(*frames)
 
 

@@ -1,0 +1,71 @@
+"""Watches the three places where a model works, and a program that dies of SIGKILL in one of them.
+
+    python watching.py CONFIG OUT LOG PLACE COUNT
+
+runs an experiment with a checkpoint after every step and parts of two scores, writes what the model did to LOG,
+one line each, and kills itself at the COUNT-th time that PLACE ("call", "step" or "score") is reached: behind the
+work of a call or a request and before it is stored, or before a training step.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from trsr.config import load_experiment
+from trsr.experiment import run as run_module
+from trsr.experiment import scoring
+from trsr.llm.local import LocalGenerator
+from trsr.ranking import training
+from trsr.ranking.ranker import Ranker
+
+Tell = Callable[[str, list[str]], None]
+
+
+def watched(tell: Tell) -> Iterator[tuple[Any, str, Any]]:
+    """(owner, name, replacement) that report work to `tell` as a place and what was worked on."""
+    generate, step, log_odds = LocalGenerator.generate, training._Loop._step, Ranker.log_odds
+
+    def watched_generate(self: Any, prompts: Any, decoding: Any) -> Any:
+        made = generate(self, prompts, decoding)
+        tell("call", [sha256(repr(prompt).encode()).hexdigest() for prompt in prompts])
+        return made
+
+    def watched_step(self: Any, number: int) -> Any:
+        tell("step", [f"{self.folder.name}/{number}"])
+        return step(self, number)
+
+    def watched_log_odds(self: Any, prompt: Any) -> Any:
+        scores = log_odds(self, prompt)
+        tuned = self.summary_method if hasattr(self.model, "peft_config") else "untuned"
+        tell("score", [f"{tuned}/{sha256(repr(prompt).encode()).hexdigest()}"])
+        return scores
+
+    yield LocalGenerator, "generate", watched_generate
+    yield training._Loop, "_step", watched_step
+    yield Ranker, "log_odds", watched_log_odds
+    yield training, "_CHECKPOINT_SECONDS", -1.0
+    yield scoring, "_PART", 2
+
+
+def main(config: str, out: str, log: str, place: str, count: str) -> None:
+    left = int(count)
+
+    def tell(where: str, what: list[str]) -> None:
+        nonlocal left
+        with Path(log).open("a", encoding="utf-8") as file:
+            file.writelines(f"{where} {name}\n" for name in what)
+        left -= where == place
+        if where == place and left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for owner, name, replacement in list(watched(tell)):
+        setattr(owner, name, replacement)
+    run_module.run_experiment(load_experiment(Path(config)), Path(out))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,112 @@
+"""Batched generation: a summary must not depend on which other users were in its batch."""
+
+import pytest
+import torch
+
+from tiny import make_model, make_tokenizer
+from trsr.llm.chat import ChatFormat
+from trsr.llm.local import LocalGenerator
+from trsr.llm.protocol import Decoding, Piece, Prompt
+
+TEXTS = ("tea", "a long list of books about the sea and its birds", "x", "green lamps", "")
+PROMPTS = [Prompt((Piece("Note.", True),), (Piece(text, False),), "This") for text in TEXTS]
+
+
+def make_generator(template=True, family="llama", seed=0, batch_size=32):
+    tokenizer = make_tokenizer() if template else make_tokenizer(template=None, bos=True)
+    # as many ids as there are tokens, so that all that is written can be decoded
+    return LocalGenerator(
+        make_model(family, seed, vocabulary=len(tokenizer)), ChatFormat(tokenizer), "tiny@1", batch_size
+    )
+
+
+def slow_greedy(generator, prompt, count):
+    """Argmax token by token without cache, batch or padding."""
+    ids = list(generator.chat.encode_prompt(prompt))
+    written = []
+    while len(written) < count and (not written or written[-1] not in generator._stop):
+        with torch.no_grad():
+            written.append(int(generator.model(torch.tensor([ids + written])).logits[0, -1].argmax()))
+    return written
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt_neox"])
+def test_a_batch_writes_what_each_prompt_alone_would(family):
+    generator = make_generator(family=family)
+    together = generator.generate(PROMPTS, Decoding(max_new_tokens=24))
+    for prompt, generation in zip(PROMPTS, together, strict=True):
+        written = slow_greedy(generator, prompt, 24)
+        text = generator.chat.tokenizer.decode(
+            [token for token in written if token not in generator._stop], skip_special_tokens=True
+        )
+        assert (generation.text, generation.tokens_out) == (text, len(written))
+
+
+@pytest.mark.parametrize("template", [True, False])
+@pytest.mark.parametrize("decoding", [Decoding(24, repetition_penalty=5.0), Decoding(24, 5.0, no_repeat_ngram=3)])
+def test_limits_on_repetition_do_not_see_the_padding(template, decoding):
+    # padding with the end token would punish ending, in the shorter prompts of a batch only
+    generator = make_generator(template)
+    steps = []
+
+    def end_is_narrowly_best_from_the_sixth_step_on(module, inputs, output):
+        steps.append(None)
+        if len(steps) >= 6:
+            output[..., generator.chat.tokenizer.eos_token_id] = 1.05 * output.amax(-1)
+        return output
+
+    generator.model.lm_head.register_forward_hook(end_is_narrowly_best_from_the_sixth_step_on)
+
+    def generate(prompts):
+        steps.clear()
+        return generator.generate(prompts, decoding)
+
+    together = generate(PROMPTS)
+    assert together == [generate([prompt])[0] for prompt in PROMPTS]
+    if not template:  # ChatML has the end token in every prompt, so there it is punished in all alike
+        assert [generation.tokens_out for generation in together] == [6] * len(PROMPTS)
+
+
+def make_ending(generator, after):
+    """Make the end token the best one from the step `after` on."""
+    steps = []
+
+    def hook(module, inputs, output):
+        steps.append(None)
+        if len(steps) >= after:
+            output[..., generator.chat.tokenizer.eos_token_id] = 1e4
+        return output
+
+    generator.model.lm_head.register_forward_hook(hook)
+
+
+def test_generation_stops_at_the_end_token_and_counts_it():
+    generator = make_generator()
+    whole = generator.generate(PROMPTS[:1], Decoding(24))[0]
+    make_ending(generator, after=4)
+    stopped = generator.generate(PROMPTS[:1], Decoding(24))[0]
+    assert stopped.tokens_out == 4
+    assert "<|im_end|>" not in stopped.text
+    assert whole.text.startswith(stopped.text)
+    assert len(stopped.text) < len(whole.text)
+
+
+def test_without_an_end_token_every_new_token_is_counted():
+    generator = make_generator()
+    generator.model.lm_head.register_forward_hook(
+        lambda module, inputs, output: output.index_fill(-1, torch.tensor(generator._stop), -1e4)
+    )
+    assert [generation.tokens_out for generation in generator.generate(PROMPTS, Decoding(7))] == [7] * len(PROMPTS)
+
+
+def test_tokens_read_are_those_of_the_prompt_without_padding():
+    generator = make_generator()
+    generations = generator.generate(PROMPTS, Decoding(2))
+    assert [made.tokens_in for made in generations] == [len(generator.chat.encode_prompt(prompt)) for prompt in PROMPTS]
+
+
+def test_the_fingerprint_names_model_and_dtype():
+    # the summary store is keyed by it: two precisions must not share their summaries
+    assert make_generator().fingerprint == "tiny@1/float32"
+    half = LocalGenerator(make_model().to(torch.bfloat16), ChatFormat(make_tokenizer()), "tiny@1")
+    assert half.fingerprint == "tiny@1/bfloat16"

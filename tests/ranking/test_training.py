@@ -1,0 +1,292 @@
+"""Training: it learns, it is the same twice, a kill costs nothing, and the best step is what comes out."""
+
+import json
+import multiprocessing
+import signal
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from tiny_rankers import (
+    SETTINGS,
+    adapter_of,
+    examples_for_training,
+    make_base,
+    make_examples,
+    make_ranker,
+    train_and_write,
+    train_here,
+    train_until_killed,
+)
+
+from tiny import make_model
+from trsr.config import TrainingConfig
+from trsr.errors import DataError, ModelError
+from trsr.evaluation.metrics import ranking_metrics
+from trsr.ranking import training
+from trsr.ranking.checkpoint import load_checkpoint
+from trsr.ranking.training import LabelledPrompt, add_lora, train, trained_state
+
+TOTAL = 18  # 24 examples, 4 a step, 3 epochs
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return make_base(tmp_path_factory.mktemp("base") / "model")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base, tmp_path_factory):
+    """Adapter and log of a run that nothing disturbed."""
+    ranker, log = train_here(base, tmp_path_factory.mktemp("undisturbed"))
+    return adapter_of(ranker), log.as_dict()
+
+
+def run_process(target, *arguments):
+    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def without_seconds(log):
+    return {name: value for name, value in log.items() if name != "seconds"}
+
+
+def valid_recall(ranker, validation):
+    scores = np.concatenate([ranker.log_odds(example.prompt) for example in validation])
+    labels = [label for example in validation for label in example.labels]
+    owners = [index for index, example in enumerate(validation) for _ in example.labels]
+    metrics = ranking_metrics(scores, labels, owners, (3, 5, 10))
+    return float(np.mean([metrics[f"recall@{k}"].mean() for k in (3, 5, 10)]))
+
+
+@pytest.mark.parametrize("loss", ["answer", "binary", "listwise"])
+def test_a_rule_is_learnt_with_every_loss(base, tmp_path, loss):
+    settings = SETTINGS.model_copy(update={"loss": loss, "epochs": 8, "examples_per_step": 8, "lora_dropout": 0.0})
+    validation = make_examples(20, 12, seed=2)
+    ranker, log = train(make_ranker(base), make_examples(160, 5, seed=1), validation, settings, tmp_path)
+    first, last = (np.mean([step["loss"] for step in steps]) for steps in (log.steps[:8], log.steps[-8:]))
+    assert last < 0.5 * first
+    chance = np.mean([3, 5, 10]) / 12
+    assert log.evaluations[0]["valid_recall"] < chance + 0.15
+    assert valid_recall(ranker, validation) > 0.9
+
+
+def test_the_same_run_twice_gives_the_same_adapter_to_the_bit(base, tmp_path, undisturbed):
+    ranker, log = train_here(base, tmp_path)
+    adapter, first = undisturbed
+    assert adapter_of(ranker) == adapter
+    assert without_seconds(log.as_dict()) == without_seconds(first)
+
+
+def test_a_base_that_gave_up_its_adapter_is_tuned_as_a_fresh_one(base, tmp_path, undisturbed):
+    # an experiment tunes one base model for several summary methods, one after the other
+    ranker = make_ranker(base)
+    examples, validation = examples_for_training()
+    first, _ = train(ranker, examples, validation, SETTINGS.model_copy(update={"epochs": 1}), tmp_path / "first")
+    first.model.unload()
+    second, _ = train(ranker, examples, validation, SETTINGS, tmp_path / "second")
+    assert adapter_of(second) == undisturbed[0]
+
+
+def test_another_seed_is_another_run(base, tmp_path, undisturbed):
+    ranker, _ = train_here(base, tmp_path, SETTINGS.model_copy(update={"seed": 8}))
+    assert adapter_of(ranker) != undisturbed[0]
+
+
+@pytest.mark.parametrize(
+    ("step", "save_every_step"), [(2, False), (7, False), (8, True)], ids=["none saved", "two steps back", "just saved"]
+)
+def test_a_killed_run_continues_to_the_same_adapter_and_log(base, tmp_path, undisturbed, step, save_every_step):
+    folder, result = tmp_path / "checkpoints", tmp_path / "result.json"
+    assert run_process(train_until_killed, base, folder, step, save_every_step) == -signal.SIGKILL
+    saved = sorted(path.name for path in folder.glob("step-*"))
+    last = step if save_every_step else step // 3 * 3  # every third step is evaluated and saved
+    assert saved == ([f"step-{last:07d}"] if last else [])
+    assert run_process(train_and_write, base, folder, result) == 0
+    adapter, log = json.loads(result.read_text(encoding="utf-8"))
+    assert adapter == undisturbed[0]
+    assert without_seconds(log) == without_seconds(undisturbed[1])
+
+
+def test_what_is_left_of_a_half_written_checkpoint_is_not_taken_for_one(base, tmp_path, undisturbed):
+    folder = tmp_path / "checkpoints"
+    (folder / "step-0000012.partial").mkdir(parents=True)
+    (folder / "step-0000012.partial" / "adapter.safetensors").write_bytes(b"half")
+    ranker, _ = train_here(base, folder)
+    assert adapter_of(ranker) == undisturbed[0]
+    assert [path.name for path in folder.iterdir()] == [f"step-{TOTAL:07d}"]
+
+
+def test_a_finished_run_is_not_trained_again(base, tmp_path, undisturbed):
+    train_here(base, tmp_path)
+    steps = []
+    ranker, log = train_here(base, tmp_path, on_step=lambda *told: steps.append(told))
+    assert steps == []
+    assert adapter_of(ranker) == undisturbed[0]
+    assert len(log.steps) == TOTAL
+
+
+def test_progress_tells_steps_done_and_in_all(base, tmp_path, undisturbed):
+    told = []
+    train_here(base, tmp_path, on_step=lambda *step: told.append(step))
+    losses = [step["loss"] for step in undisturbed[1]["steps"]]
+    assert told == [(step + 1, TOTAL, loss) for step, loss in enumerate(losses)]
+
+
+def test_the_log_counts_tokens_and_evaluations(undisturbed):
+    log = undisturbed[1]
+    assert log["tokens"] == 3 * 24 * (4 + 5 * 5)
+    assert [entry["step"] for entry in log["evaluations"]] == [0, 3, 6, 9, 12, 15, 18]
+    assert [entry["step"] for entry in log["steps"]] == list(range(1, TOTAL + 1))
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 8}, {"learning_rate": 1e-3}, {"loss": "binary"}, {"epochs": 4}, {"lora_r": 4}]
+)
+def test_a_checkpoint_of_other_settings_is_refused(base, tmp_path, change):
+    train_here(base, tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
+    with pytest.raises(DataError, match="checkpoint of other settings, data or weights; delete that folder"):
+        train_here(base, tmp_path, SETTINGS.model_copy(update={"epochs": 1} | change))
+
+
+@pytest.mark.parametrize("part", ["examples", "labels", "validation", "weights"])
+def test_a_checkpoint_of_other_data_or_weights_is_refused(base, tmp_path, part):
+    settings = SETTINGS.model_copy(update={"epochs": 1})
+    train_here(base, tmp_path, settings)
+    examples, validation = examples_for_training()
+    ranker = make_ranker(make_base(tmp_path / "other", seed=1) if part == "weights" else base)
+    if part == "examples":
+        examples = examples[1:] + examples[:1]
+    if part == "labels":
+        examples[0] = LabelledPrompt(examples[0].prompt, examples[0].labels[::-1])
+    if part == "validation":
+        validation = validation[:-1]
+    with pytest.raises(DataError, match="checkpoint of other settings, data or weights"):
+        train(ranker, examples, validation, settings, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["adapter.safetensors", "best.safetensors", "optimizer.safetensors", "state.json"])
+@pytest.mark.parametrize("damage", ["cut", "missing", "empty"])
+def test_a_damaged_checkpoint_is_refused_with_one_sentence(base, tmp_path, file, damage):
+    settings = SETTINGS.model_copy(update={"epochs": 1})
+    train_here(base, tmp_path, settings)
+    (checkpoint,) = tmp_path.glob("step-*")
+    if damage == "missing":
+        (checkpoint / file).unlink()
+    else:
+        content = (checkpoint / file).read_bytes()
+        (checkpoint / file).write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    with pytest.raises(DataError) as error:
+        train_here(base, tmp_path, settings)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(f"{checkpoint}: damaged checkpoint (")
+    assert str(error.value).endswith("; delete that folder to train anew")
+
+
+def test_a_checkpoint_holds_no_pickle(base, tmp_path):
+    train_here(base, tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
+    (checkpoint,) = tmp_path.glob("step-*")
+    assert sorted(path.name for path in checkpoint.iterdir()) == [
+        "adapter.safetensors",
+        "best.safetensors",
+        "optimizer.safetensors",
+        "state.json",
+    ]
+    assert load_checkpoint(tmp_path / "nothing", "", {}, None) is None
+
+
+def test_the_best_step_by_validation_recall_is_what_comes_out(base, tmp_path, monkeypatch):
+    seen = {}
+    evaluate = training._Loop._evaluate
+
+    def keeping(loop, step):
+        evaluate(loop, step)
+        seen[step] = {name: value.detach().flatten().tolist() for name, value in loop.parameters.items()}
+
+    monkeypatch.setattr(training._Loop, "_evaluate", keeping)
+    # a rate that breaks the model late, so that the best step is not the last
+    settings = SETTINGS.model_copy(update={"learning_rate": 0.2, "epochs": 6})
+    ranker, log = train_here(base, tmp_path, settings)
+    recalls = {entry["step"]: entry["valid_recall"] for entry in log.evaluations}
+    assert recalls[log.best_step] == max(recalls.values())
+    tied = [entry for entry in log.evaluations if entry["valid_recall"] == max(recalls.values())]
+    assert log.best_step == min(tied, key=lambda entry: entry["valid_loss"])["step"]
+    assert log.best_step != max(recalls)
+    assert adapter_of(ranker) == seen[log.best_step]
+    assert valid_recall(ranker, examples_for_training()[1]) == pytest.approx(recalls[log.best_step])
+    assert trained_state(log)["best_step"] == log.best_step
+    assert not ranker.model.training
+
+
+def test_only_the_adapter_is_trained(base, tmp_path):
+    ranker, _ = train_here(base, tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
+    before = make_ranker(base).model.state_dict()
+    after = {
+        name.replace(".base_layer", ""): value
+        for name, value in ranker.model.get_base_model().state_dict().items()
+        if "lora_" not in name
+    }
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_loss_that_is_no_number_stops_with_a_sentence(base, tmp_path):
+    ranker = make_ranker(base)
+    examples, validation = examples_for_training()
+    loop = training._Loop(ranker.with_model(add_lora(ranker.model, SETTINGS)), examples, validation, SETTINGS, tmp_path)
+    with torch.no_grad():
+        next(iter(loop.parameters.values())).fill_(float("nan"))
+    with pytest.raises(ModelError, match=r"training step 1: the loss is nan; lower training.learning_rate"):
+        loop._step(1)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_a_tenth(base, tmp_path):
+    settings = TrainingConfig(epochs=10, warmup=0.1, examples_per_step=4)
+    ranker = make_ranker(base)
+    loop = training._Loop(
+        ranker.with_model(add_lora(ranker.model, settings)), *examples_for_training(), settings, tmp_path
+    )
+    rates = [loop._schedule(step) for step in range(1, loop.total + 1)]
+    assert loop.total == 60
+    assert rates[:6] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
+    assert rates[32] == pytest.approx(0.55)  # half way down
+    assert rates[-1] == pytest.approx(0.1)
+    assert all(later < earlier for earlier, later in pairwise(rates[5:]))
+
+
+def test_every_example_is_seen_once_an_epoch_in_another_order(base, tmp_path):
+    examples, validation = examples_for_training()
+    settings = SETTINGS.model_copy(update={"examples_per_step": 5, "epochs": 2})
+    ranker = make_ranker(base)
+    loop = training._Loop(ranker.with_model(add_lora(ranker.model, settings)), examples, validation, settings, tmp_path)
+    epochs = [[id(example) for step in steps for example in loop._batch(step)] for steps in (range(1, 6), range(6, 11))]
+    assert all(sorted(epoch) == sorted(map(id, examples)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize(
+    ("family", "modules"),
+    [("llama", {"q_proj", "k_proj", "v_proj", "o_proj"}), ("gpt_neox", {"query_key_value", "dense"})],
+)
+def test_lora_goes_into_the_attention_of_each_family_in_fp32(family, modules):
+    model = add_lora(make_model(family).to(torch.bfloat16), TrainingConfig())
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    assert {name.split(".lora_")[0].rpartition(".")[2] for name in trained} == modules
+    assert {value.dtype for value in trained.values()} == {torch.float32}
+
+
+def test_lora_goes_where_it_is_told():
+    model = add_lora(make_model("llama"), TrainingConfig(lora_modules=["up_proj"]))
+    assert {
+        name.split(".lora_")[0].rpartition(".")[2] for name, value in model.named_parameters() if value.requires_grad
+    } == {"up_proj"}
+
+
+def test_unknown_modules_are_refused_by_name():
+    with pytest.raises(
+        ModelError, match=r"LlamaForCausalLM has no modules named \['qq_proj'\]; set training.lora_modules"
+    ):
+        add_lora(make_model("llama"), TrainingConfig(lora_modules=["q_proj", "qq_proj"]))
