@@ -161,7 +161,7 @@ def test_the_manifest_says_what_the_result_depends_on(run, world):
         set(manifest)
     )
     dataset = Dataset.from_folder(world / "shop", DataConfig(path=world / "shop", attributes=["title", "subjects"]), 3)
-    assert manifest["data"]["fingerprint"] == dataset.fingerprint
+    assert manifest["fingerprints"]["data"] == dataset.fingerprint
     assert manifest["data"]["examples"] == {"train": 12, "valid": 5, "test": TESTS}
     assert {"python", "torch", "transformers", "polars", "device"} <= set(manifest["machine"])
     assert len(manifest["ranker"]["weight_hash"]) == 64
@@ -247,7 +247,7 @@ def test_a_folder_of_other_data_is_refused_and_left_alone(run, world):
     items = pl.read_parquet(path)
     try:
         items.with_columns(pl.col("title") + "!").write_parquet(path)
-        with pytest.raises(DataError, match=r"made from other data than is there now \(data\.fingerprint: ") as error:
+        with pytest.raises(DataError, match=r"made from other data than there are now \(fingerprint ") as error:
             run_experiment(config(world), run)
     finally:
         path.write_bytes(whole)

@@ -96,10 +96,15 @@ class _Experiment:
         return Ranker.from_base(self.config.ranker, self.config.prompt, self.tasks.dataset.attributes)
 
     def _record_start(self) -> None:
-        """Save examples, candidates and the first lines of the manifest; refuse a folder made from other data."""
+        """Save examples, candidates and the first lines of the manifest; refuse a folder made from other inputs."""
         started, tasks = time.monotonic(), self.tasks
-        fingerprint = tasks.dataset.fingerprint
-        self.folder.refuse_other_data(fingerprint)
+        fingerprints = {
+            "data": tasks.dataset.fingerprint,
+            "templates": TemplateSet(self.config.prompt.template).fingerprint,
+            "weights": resolve_weights(self.config.ranker.base).fingerprint,
+        }
+        for what, fingerprint in fingerprints.items():
+            self.folder.refuse_change(what, fingerprint)
         self.folder.write_table("examples.parquet", tasks.examples.frame)
         self.folder.write_table("candidates.parquet", tasks.candidates[TEST])
         learning = pl.concat([tasks.candidates[TRAIN], tasks.candidates[VALID]])
@@ -110,12 +115,12 @@ class _Experiment:
             seed=self.config.seed,
             data={
                 "name": tasks.dataset.name,
-                "fingerprint": fingerprint,
                 "attributes": list(tasks.dataset.attributes),
                 "split": tasks.examples.by,
                 "examples": counts,
                 "cleaning": tasks.dataset.report.as_dict(),
             },
+            fingerprints=fingerprints,
             machine=describe_machine(),
             seconds={"data": round(time.monotonic() - started, 1)},
         )

@@ -33,13 +33,13 @@ class RunFolder:
             write_text(folder.config, dump_yaml(config))
         return folder
 
-    def refuse_other_data(self, fingerprint: str) -> None:
-        """Raise `DataError` when the run here was made from other data than that of `fingerprint`."""
-        there = self.read_manifest().get("data", {}).get("fingerprint", fingerprint)
+    def refuse_change(self, what: str, fingerprint: str) -> None:
+        """Raise `DataError` when the run here was made from another `what` ("data", "templates", "weights")."""
+        there = self.read_manifest().get("fingerprints", {}).get(what, fingerprint)
         if there != fingerprint:
             raise DataError(
-                f"{self.path}: this run was made from other data than is there now (data.fingerprint: {there[:12]}… "
-                f"then, {fingerprint[:12]}… now); give another --out"
+                f"{self.path}: this run was made from other {what} than there are now (fingerprint {there[:12]}… then, "
+                f"{fingerprint[:12]}… now); give another --out"
             )
 
     @property

@@ -5,6 +5,8 @@ are not written into a template but marked by a placeholder, and the rendered te
 template sees where data goes and never what it says, so data can neither run as a template nor pass for one.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -69,13 +71,22 @@ class TemplateSet:
         )
         return tuple(piece for piece in pieces if piece.text)
 
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of words and templates: the same fingerprint, the same prompts."""
+        return hashlib.sha256(json.dumps([self.words, self._sources()], sort_keys=True).encode()).hexdigest()
+
     def save(self, folder: Path) -> None:
         """Write the whole set into `folder`, so that it loads from there without the shipped files."""
         folder.mkdir(parents=True, exist_ok=True)
-        for source in (SHIPPED / "generic", self.folder):
-            for path in source.glob("*.j2"):
-                (folder / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+        for name, source in self._sources().items():
+            (folder / name).write_text(source, encoding="utf-8")
         (folder / "words.yaml").write_text(yaml.safe_dump(self.words, allow_unicode=True), encoding="utf-8")
+
+    def _sources(self) -> dict[str, str]:
+        """Every template file of the set by name, its own before the generic one."""
+        paths = [path for folder in (SHIPPED / "generic", self.folder) for path in sorted(folder.glob("*.j2"))]
+        return {path.name: path.read_text(encoding="utf-8") for path in paths}
 
     @cached_property
     def yes(self) -> str:

@@ -1,0 +1,72 @@
+"""Print the section of RESULTS.md for each run folder: python experiments/results.py runs/films runs/products."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from trsr.evaluation.table import markdown_table
+
+
+def section(run: Path) -> str:
+    manifest, metrics = (json.loads((run / name).read_text()) for name in ("manifest.json", "metrics.json"))
+    data, machine = manifest["data"], manifest["machine"]
+    examples = ", ".join(f"{count} {split}" for split, count in data["examples"].items())
+    parts = [
+        f"## {manifest['name']}",
+        f"`trsr run experiments/{manifest['name']}.yaml`, trsr {machine['trsr']}, torch {machine['torch']}, "
+        f"{machine['device']}, {machine['threads']} threads, {manifest['ranker']['dtype']}, seed {manifest['seed']}. "
+        f"Data: {data['cleaning']['users']:,} users, {data['cleaning']['events']:,} events, "
+        f"{data['cleaning']['items']:,} items; split by {data['split']}, {examples} examples.",
+        markdown_table(metrics),
+        "Validation before tuning and at each evaluation (mean of recall@3, @5, @10; loss on the trained objective):",
+        learning(run),
+        cost(manifest),
+        "Three summaries, drawn by the seed:",
+        summaries(run, manifest["seed"]),
+        "What the run found when it checked itself:",
+        "\n".join(
+            f"- {check['result']}: {check['check']}: {check['detail']}"
+            for check in json.loads((run / "checks.json").read_text())
+        ),
+    ]
+    return "\n\n".join(parts)
+
+
+def learning(run: Path) -> str:
+    lines = ["| model | step | loss | recall |", "|---|---|---|---|"]
+    for path in sorted((run / "training").glob("*.json")):
+        log = json.loads(path.read_text())
+        for entry in log["evaluations"]:
+            kept = " (kept)" if entry["step"] == log["best_step"] else ""
+            lines.append(
+                f"| {path.stem} | {entry['step']}{kept} | {entry['valid_loss']:.3f} | {entry['valid_recall']:.3f} |"
+            )
+    return "\n".join(lines)
+
+
+def cost(manifest: dict) -> str:
+    seconds, calls = manifest["seconds"], manifest["summaries"]["calls"]
+    trained = sum(entry["tokens"] for entry in manifest["training"].values())
+    scored = sum(entry["prefix_tokens"] + entry["suffix_tokens"] for entry in manifest["scoring"].values())
+    stages = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items() if value >= 1)
+    return (
+        f"Wall time {sum(seconds.values()) / 60:.0f} min: {stages}. Summaries: {calls['calls']:,} calls, "
+        f"{calls['tokens_in']:,} tokens read, {calls['tokens_out']:,} written. Training read {trained:,} tokens, "
+        f"scoring {scored:,}."
+    )
+
+
+def summaries(run: Path, seed: int) -> str:
+    frame = pl.read_parquet(run / "summaries.parquet")
+    rows = np.random.default_rng(seed).choice(len(frame), size=3, replace=False)
+    return "\n".join(
+        f"- {row['method']}, {row['example_id']}, {row['calls']} calls: {row['summary']}"
+        for row in frame[sorted(rows.tolist())].iter_rows(named=True)
+    )
+
+
+if __name__ == "__main__":
+    print("\n\n".join(section(Path(argument)) for argument in sys.argv[1:]))

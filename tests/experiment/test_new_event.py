@@ -1,0 +1,31 @@
+"""A new event costs the new work only, counted in calls of a real (tiny) LLM through the command's own code."""
+
+import polars as pl
+import pytest
+import yaml
+
+from experiment.tiny_shop import make_base, make_shop, settings
+from trsr.experiment.profiles import summarize_folder
+
+BLOCK = 4
+
+
+@pytest.mark.parametrize("method", ["recurrent", "hierarchical"])
+def test_a_new_block_costs_one_call_or_one_leaf_and_its_path(tmp_path, method):
+    base, shop = make_base(tmp_path / "base"), make_shop(tmp_path / "shop")
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings(base, shop)), encoding="utf-8")
+    path = shop / "interactions.parquet"
+    events = pl.read_parquet(path).with_columns(timestamp=pl.int_range(pl.len()).over("user_id"))
+    per_user = events.group_by("user_id").len()
+
+    def summarize(first):
+        events.filter(pl.col("timestamp") < first).write_parquet(path)
+        return summarize_folder(shop, method, tmp_path / "out.parquet", tmp_path / "calls.sqlite", config, None)
+
+    assert per_user["len"].min() > 2 * BLOCK
+    summarize(2 * BLOCK)
+    again = summarize(2 * BLOCK)
+    assert again["calls_made"] == 0
+    grown = summarize(2 * BLOCK + 1)
+    assert grown["calls_made"] == per_user.height * (1 if method == "recurrent" else 2)
