@@ -86,7 +86,7 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path):
 @pytest.mark.parametrize("write", [whole_file, whole_folder])
 def test_a_place_below_a_file_is_named(old_file, write):
     path = old_file / "below"
-    with pytest.raises(ConfigError, match="cannot be written: (Not a directory|File exists)") as error, write(path):
+    with pytest.raises(ConfigError, match=r"cannot be written: (Not a directory|File exists)") as error, write(path):
         pass
     assert str(error.value).startswith(f"{path}: ")
     assert old_file.read_text(encoding="utf-8") == "old"

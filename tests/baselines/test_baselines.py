@@ -27,9 +27,8 @@ def test_popularity_counts_the_events_it_was_fitted_on():
 
 def test_popularity_does_not_see_the_targets_of_validation_and_test():
     """Counting held-out events would give popularity the answers, and make the ranker look worse than it is."""
-    events = pl.DataFrame(
-        {"user_id": ["a"] * 4 + ["b"] * 4, "item_id": list("pqrs") * 2, "timestamp": [1, 2, 3, 4] * 2}
-    )
+    times = [1, 2, 3, 4] * 2
+    events = pl.DataFrame({"user_id": ["a"] * 4 + ["b"] * 4, "item_id": list("pqrs") * 2, "timestamp": times})
     items = pl.DataFrame({"item_id": list("pqrs"), "title": list("PQRS")})
     dataset = Dataset.from_frames(items, events, config=DataConfig(path="x"), seed=0, name="tiny")
     examples = make_examples(dataset, SplitConfig(by="last"), DataConfig(path="x", min_history=1), 0)

@@ -374,7 +374,8 @@ def test_rank_does_not_peek_where_the_cut_of_an_example_is_unknown_or_of_other_e
     pl.read_parquet(examples).filter(pl.col("split") == "train").write_parquet(partial)
     outcome = rank(*base, "--examples", partial)
     assert outcome.code == DATA
-    assert outcome.complaint.startswith(f"{partial}: no row for example 'r")
+    assert outcome.complaint.startswith(f"{candidates}: example 'r")
+    assert "has no row in --examples" in outcome.complaint
 
     pl.read_parquet(examples).drop("cut").write_parquet(partial)
     outcome = rank(*base, "--examples", partial)

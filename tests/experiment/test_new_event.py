@@ -28,4 +28,8 @@ def test_a_new_block_costs_one_call_or_one_leaf_and_its_path(tmp_path, method):
     again = summarize(2 * BLOCK)
     assert again["calls_made"] == 0
     grown = summarize(2 * BLOCK + 1)
-    assert grown["calls_made"] == per_user.height * (1 if method == "recurrent" else 2)
+    users = per_user.height
+    if method == "recurrent":
+        assert grown["calls_made"] == users
+    else:  # a leaf of one item may be another user's leaf too; the merge is each user's own
+        assert users < grown["calls_made"] <= 2 * users

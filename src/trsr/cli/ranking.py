@@ -34,21 +34,24 @@ def rank(
     candidates: Annotated[Path | None, typer.Option(help="candidates.parquet to score whole; needs --out.")] = None,
     examples: Annotated[Path | None, typer.Option(help="examples.parquet with the cut of each example.")] = None,
     summaries: Annotated[Path | None, typer.Option(help="summaries.parquet of `trsr summarize`.")] = None,
+    min_rating: Annotated[float | None, typer.Option(help="Leave out events rated lower, as in training.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where scores.parquet goes.")] = None,
-    top: Annotated[int, typer.Option(help="How many to show.", min=1)] = 10,
+    top: Annotated[int, typer.Option(help="How many to show; JSON has them all.", min=1)] = 10,
     as_json: Json = False,
 ) -> None:
     """Rank items for one user, or score a whole candidates file."""
     from trsr.experiment.serving import rank_user, score_file
 
     if candidates is not None:
-        result = score_file(model, folder, candidates, examples, summaries, out)
+        result = score_file(
+            model, folder, candidates, examples=examples, summaries=summaries, min_rating=min_rating, out=out
+        )
         if as_json:
             print_json(result)
         else:
             typer.echo(f"{result['examples']} examples scored in {result['out']}")
         return
-    ranked = rank_user(model, folder, user, item or [], summaries)
+    ranked = rank_user(model, folder, user, item or [], summaries=summaries, min_rating=min_rating)
     if as_json:
         print_json(ranked)
         return

@@ -185,7 +185,7 @@ class _Experiment:
         if self._is_scored(name):
             return
         if self.folder.training_log(name).exists():
-            tuned = Ranker.from_pretrained(self.folder.adapter(name), dtype=self.config.ranker.dtype)
+            tuned = Ranker.from_pretrained(self.folder.adapter(name))
             self._score_with(replace(tuned, pass_tokens=self.config.ranker.pass_tokens), name, summaries[method])
             return
         tuned = self._train(name, method, summaries[method])

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import polars as pl
 
 from trsr.data.columns import EXAMPLE, ITEM
-from trsr.data.scoring import Scorer
+from trsr.data.scoring import RankingRequest, Scorer
 from trsr.experiment.run_folder import RunFolder, write_parquet
 from trsr.experiment.tasks import Task
-from trsr.progress import stage
+from trsr.progress import Stage, stage
 
 _PART = 32
 
@@ -24,14 +24,16 @@ def score_tasks(folder: RunFolder, name: str, scorer: Scorer, tasks: Sequence[Ta
             if path.exists():
                 progress.update(index * _PART + len(group))
                 continue
-            rows = []
-            for task, scores in zip(group, scorer.score([task.request for task in group]), strict=True):
-                request = task.request
-                rows.append(
-                    pl.DataFrame({EXAMPLE: request.example_id, ITEM: list(request.candidates), "score": scores})
-                )
-                progress.advance()
-            write_parquet(path, pl.concat(rows))
+            write_parquet(path, score_requests(scorer, [task.request for task in group], progress))
     whole = pl.concat([pl.read_parquet(parts / f"{index:06d}.parquet") for index in range(len(groups))])
     write_parquet(folder.scores(name), whole)
     shutil.rmtree(parts)
+
+
+def score_requests(scorer: Scorer, requests: Sequence[RankingRequest], progress: Stage) -> pl.DataFrame:
+    """The rows of a scores file for these requests: example_id, item_id, score."""
+    rows = []
+    for request, scores in zip(requests, scorer.score(requests), strict=True):
+        rows.append(pl.DataFrame({EXAMPLE: request.example_id, ITEM: list(request.candidates), "score": scores}))
+        progress.advance()
+    return pl.concat(rows)

@@ -15,6 +15,7 @@ from trsr.data.reading import read_table
 from trsr.data.scoring import RankingRequest
 from trsr.errors import ConfigError, DataError
 from trsr.experiment.run_folder import write_parquet
+from trsr.experiment.scoring import score_requests
 from trsr.progress import stage
 from trsr.ranking.ranker import Ranker, RankerScorer
 
@@ -22,7 +23,13 @@ _SEED = 7
 
 
 def rank_user(
-    model: Path, folder: Path, user: str | None, items: Sequence[str], summaries: Path | None
+    model: Path,
+    folder: Path,
+    user: str | None,
+    items: Sequence[str],
+    *,
+    summaries: Path | None,
+    min_rating: float | None,
 ) -> list[dict[str, Any]]:
     """Candidates of one user, best first: item_id, log_odds, probability and text.
 
@@ -31,7 +38,7 @@ def rank_user(
     if user is None:
         raise ConfigError("rank: give --user, or --candidates with --out")
     ranker = Ranker.from_pretrained(model)
-    dataset, catalogue = _load(ranker, folder)
+    dataset, catalogue = _load(ranker, folder, min_rating)
     history = dataset.history(user) if user in dataset.histories() else None
     if history is None:
         raise DataError(f"{folder}: no user {user!r} in interactions; users are named as in its user_id column")
@@ -56,7 +63,14 @@ def rank_user(
 
 
 def score_file(
-    model: Path, folder: Path, candidates: Path, examples: Path | None, summaries: Path | None, out: Path | None
+    model: Path,
+    folder: Path,
+    candidates: Path,
+    *,
+    examples: Path | None,
+    summaries: Path | None,
+    min_rating: float | None,
+    out: Path | None,
 ) -> dict[str, Any]:
     """Score every row of a candidates file into `out`.
 
@@ -66,45 +80,47 @@ def score_file(
     if out is None:
         raise ConfigError("rank: --candidates needs --out, the place of scores.parquet")
     ranker = Ranker.from_pretrained(model)
-    dataset, catalogue = _load(ranker, folder)
-    frame = read_candidates(candidates)
-    cuts = {} if examples is None else _cuts(examples)
-    grouped = frame.group_by(EXAMPLE, maintain_order=True).agg(pl.col(USER).first(), ITEM, LABEL)
+    dataset, catalogue = _load(ranker, folder, min_rating)
+    grouped = read_candidates(candidates).group_by(EXAMPLE, maintain_order=True).agg(pl.col(USER).first(), ITEM, LABEL)
+    cuts = None if examples is None else _cuts(examples)
     requests = []
     for example_id, user, items, labels in grouped.iter_rows():
         place = f"{candidates}: example {example_id!r}"
-        if user not in dataset.histories():
-            raise DataError(f"{place} names user {user!r}, who has no events in {folder}; give the data it was made of")
-        unknown = next((item for item in items if item not in catalogue), None)
-        if unknown is not None:
-            raise DataError(f"{place} names item {unknown!r}, which is not in {folder}; give the data it was made of")
-        if examples is not None and example_id not in cuts:
-            raise DataError(
-                f"{examples}: no row for example {example_id!r} of {candidates}; give the table of that run"
-            )
+        _refuse_unknown(place, dataset, user, items, catalogue)
         history, target = dataset.history(user), items[labels.index(1)]
-        if examples is None and target in history:
+        cut = len(history) if cuts is None else _cut(place, cuts, example_id, history, target)
+        if target in history and cuts is None:
             raise DataError(
                 f"{place}: the target {target!r} is in its user's history; give --examples with the cut of each example"
             )
-        cut = cuts.get(example_id, len(history))
-        if examples is not None and history[cut : cut + 1] != [target]:
-            raise DataError(
-                f"{examples}: event {cut} of user {user!r} in {folder} is not the target {target!r} of example "
-                f"{example_id!r}; give a folder with the very events of that run (a min_rating or another seed for "
-                "tied times makes others)"
-            )
         requests.append(RankingRequest(example_id, user, tuple(history[:cut]), tuple(items)))
-    scorer = RankerScorer(
-        ranker, ranker.prompts(catalogue), _summaries(ranker, summaries, [request.example_id for request in requests])
-    )
-    parts = []
+    summary = _summaries(ranker, summaries, [request.example_id for request in requests])
     with stage("scoring", len(requests)) as progress:
-        for request, scores in zip(requests, scorer.score(requests), strict=True):
-            parts.append(pl.DataFrame({EXAMPLE: request.example_id, ITEM: list(request.candidates), "score": scores}))
-            progress.advance()
-    write_parquet(out, pl.concat(parts))
+        frame = score_requests(RankerScorer(ranker, ranker.prompts(catalogue), summary), requests, progress)
+    write_parquet(out, frame)
     return {"examples": len(requests), "out": str(out)}
+
+
+def _refuse_unknown(
+    place: str, dataset: Dataset, user: str, items: Sequence[str], catalogue: Mapping[str, Mapping[str, Any]]
+) -> None:
+    if user not in dataset.histories():
+        raise DataError(f"{place} names user {user!r}, who has no events; give the data it was made of")
+    unknown = next((item for item in items if item not in catalogue), None)
+    if unknown is not None:
+        raise DataError(f"{place} names item {unknown!r}, which is not in items; give the data it was made of")
+
+
+def _cut(place: str, cuts: Mapping[str, int], example_id: str, history: Sequence[str], target: str) -> int:
+    if example_id not in cuts:
+        raise DataError(f"{place} has no row in --examples; give the table of the run that made the candidates")
+    cut = cuts[example_id]
+    if history[cut : cut + 1] != [target]:
+        raise DataError(
+            f"{place}: event {cut} of its user is not the target {target!r}; give the very events of that run (another "
+            "--min-rating, or another seed for tied times, makes others)"
+        )
+    return cut
 
 
 def _cuts(path: Path) -> dict[str, int]:
@@ -115,8 +131,9 @@ def _cuts(path: Path) -> dict[str, int]:
     return dict(table.select(EXAMPLE, CUT).iter_rows())
 
 
-def _load(ranker: Ranker, folder: Path) -> tuple[Dataset, dict[str, dict[str, Any]]]:
-    dataset = Dataset.from_folder(folder, DataConfig(path=folder, attributes=list(ranker.attributes)), _SEED)
+def _load(ranker: Ranker, folder: Path, min_rating: float | None) -> tuple[Dataset, dict[str, dict[str, Any]]]:
+    config = DataConfig(path=folder, attributes=list(ranker.attributes), min_rating=min_rating)
+    dataset = Dataset.from_folder(folder, config, _SEED)
     return dataset, {row[ITEM]: row for row in dataset.items.iter_rows(named=True)}
 
 

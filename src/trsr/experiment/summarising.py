@@ -51,7 +51,12 @@ class Summarizer:
     def usage(self) -> dict[str, Any]:
         """The LLM, and calls and tokens over all methods, for the manifest."""
         counts = self._runner.counts
-        return {"model": self._fingerprint, "calls": asdict(counts.total), "of_these_made_now": asdict(counts.made)}
+        return {
+            "model": self._fingerprint,
+            "calls": asdict(counts.total),
+            "of_these_made_now": asdict(counts.made),
+            "items_shortened": len(self.prompts.items.shortened),
+        }
 
     def summarize(
         self, method: str, histories: Iterable[tuple[str, str, Sequence[str]]], total: int

@@ -19,7 +19,7 @@ class SummarizingPrompts:
     """
 
     def __init__(self, templates: TemplateSet, items: ItemTexts, chat: ChatFormat, config: SummaryConfig) -> None:
-        self._templates, self._items, self._chat, self._config = templates, items, chat, config
+        self._templates, self.items, self._chat, self._config = templates, items, chat, config
         self._system = templates.pieces("summary_system")
         self._start = templates.text("summary_start").strip()
         self.summary_tokens = config.max_new_tokens + len(chat.encode_prompt(Prompt((), (), self._start)))
@@ -46,7 +46,7 @@ class SummarizingPrompts:
         return Prompt(self._system, self._templates.pieces(part, data), self._start)
 
     def _texts(self, items: Sequence[str]) -> list[str]:
-        return [self._items.text(item, self._config.item_tokens) for item in items]
+        return [self.items.text(item, self._config.item_tokens) for item in items]
 
     def _short(self, summary: str) -> str:
         return self._chat.shorten(summary, self.summary_tokens)[0]

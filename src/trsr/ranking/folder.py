@@ -36,7 +36,7 @@ def save(ranker: "Ranker", path: Path, card: Mapping[str, Any]) -> Path:
     return path
 
 
-def load(kind: type["Ranker"], path: Path, base: str | None, dtype: str) -> "Ranker":
+def load(kind: type["Ranker"], path: Path, base: str | None, dtype: str | None) -> "Ranker":
     """Read a model folder into a ranker; see `Ranker.from_pretrained`."""
     settings = _read(path)
     tuned_on = settings["base"]
@@ -48,7 +48,7 @@ def load(kind: type["Ranker"], path: Path, base: str | None, dtype: str) -> "Ran
         )
     prompt = parse_settings(PromptConfig, settings["prompt"], f"{path}/trsr.json")
     tokenizer = load_tokenizer(Weights(str(path), path, "model folder", None))
-    model = _with_adapter(load_model(weights, dtype), path)
+    model = _with_adapter(load_model(weights, dtype or settings["dtype"]), path)
     ranker = kind(
         model=model,
         chat=ChatFormat(tokenizer),
@@ -81,7 +81,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: no trsr.json there; give the folder that `trsr train` or `trsr run` wrote") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{file}: not readable: {error}") from None
-    needed = {"format", "base", "prompt", "attributes", "answers", "summary_method"}
+    needed = {"format", "base", "prompt", "attributes", "answers", "dtype", "summary_method"}
     if not isinstance(settings, dict) or needed - settings.keys():
         raise ModelError(f"{file}: not a ranker's settings; it needs the keys {', '.join(sorted(needed))}")
     if settings["format"] != _FORMAT:

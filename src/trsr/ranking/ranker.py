@@ -1,6 +1,6 @@
 """The ranker: a causal language model that answers yes or no to each candidate of a user."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -68,11 +68,12 @@ class Ranker:
         return ranker
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, base: str | None = None, dtype: str = "auto") -> "Ranker":
+    def from_pretrained(cls, path: str | Path, base: str | None = None, dtype: str | None = None) -> "Ranker":
         """A tuned ranker from its model folder.
 
-        `base` names the base weights where they are not to be found under the recorded name. Raises `ModelError`
-        when the folder is not a ranker's or the base weights are not the ones it was tuned on.
+        `base` names the base weights where they are not to be found under the recorded name; `dtype` is another one
+        than it was tuned in, "auto" for what suits the device. Raises `ModelError` when the folder is not a ranker's
+        or the base weights are not the ones it was tuned on.
         """
         return folder.load(cls, Path(path), base, dtype)
 
@@ -155,9 +156,8 @@ class RankerScorer:
         ranker: Ranker,
         prompts: RankingPrompts,
         summaries: Mapping[str, str],
-        on_prompt: Callable[[RankingPrompt], None] | None = None,
     ) -> None:
-        self.ranker, self.prompts, self.summaries, self.on_prompt = ranker, prompts, summaries, on_prompt
+        self.ranker, self.prompts, self.summaries = ranker, prompts, summaries
 
     def score(self, requests: Sequence[RankingRequest]) -> Iterator[Scores]:
         """Log-odds (n candidates,) for each request. Raises `ModelError` naming the example whose scores are bad."""
@@ -168,5 +168,3 @@ class RankerScorer:
                 yield self.ranker.log_odds(prompt)
             except ModelError as error:
                 raise ModelError(f"example {request.example_id}: {error}") from None
-            if self.on_prompt is not None:
-                self.on_prompt(prompt)
