@@ -48,7 +48,7 @@ def learning(run: Path) -> str:
 
 
 def cost(manifest: dict) -> str:
-    seconds, calls = manifest["seconds"], manifest["summaries"]["calls"]
+    seconds, calls = manifest["seconds"], manifest["summaries"]["of_these_made_now"]
     trained = sum(entry["tokens"] for entry in manifest["training"].values())
     scored = sum(entry["prefix_tokens"] + entry["suffix_tokens"] for entry in manifest["scoring"].values())
     stages = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items() if value >= 1)

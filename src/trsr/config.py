@@ -11,6 +11,7 @@ from trsr.errors import ConfigError
 SummaryMethod = Literal["none", "hierarchical", "recurrent"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 S = TypeVar("S", bound="Settings")
 
@@ -40,19 +41,17 @@ class BookshopConfig(Settings):
 
 
 class DataConfig(Settings):
-    """Where items and interactions come from and which of them are used."""
+    """Where items and interactions come from (an experiment needs one source) and which of them are used."""
 
     path: Path | None = None
     bookshop: BookshopConfig | None = None
-    attributes: list[str] | None = None
+    attributes: Annotated[list[str], Field(min_length=1)] | None = None
     min_rating: float | None = None
     min_history: Count = 5
     max_history: Count | None = None
 
     @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.path is None) == (self.bookshop is None):
-            raise ValueError("give either path (a dataset folder) or bookshop (the built-in data)")
+    def _named_once(self) -> Self:
         if self.attributes is not None and len(set(self.attributes)) < len(self.attributes):
             raise ValueError("attributes names one twice; keep one of them")
         return self
@@ -127,8 +126,8 @@ class TrainingConfig(Settings):
     """
 
     epochs: Count = 5
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    betas: tuple[float, float] = (0.9, 0.95)
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     clip: Annotated[float, Field(gt=0)] = 1.0
@@ -166,7 +165,9 @@ class ExperimentConfig(Settings):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="after")
-    def _each_once(self) -> Self:
+    def _whole(self) -> Self:
+        if (self.data.path is None) == (self.data.bookshop is None):
+            raise ValueError("data: give either path (a dataset folder) or bookshop (the built-in data)")
         if len(set(self.methods)) < len(self.methods):
             raise ValueError("methods names one twice; keep one of them")
         return self
@@ -183,10 +184,10 @@ def parse_settings(kind: type[S], values: Any, place: str) -> S:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "settings"
+        field = "".join(f"{part}." for part in first["loc"])[:-1] + ": " if first["loc"] else ""
         known = _known_keys(kind, first["loc"][:-1]) if first["type"] == "extra_forbidden" else ""
         what = f"unknown setting{known}" if known else first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{place}: {field}: {what}") from None
+        raise ConfigError(f"{place}: {field}{what}") from None
 
 
 def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> str:

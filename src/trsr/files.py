@@ -29,11 +29,18 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """The same for a folder; a folder that stands at `path` is replaced when the block ends well."""
     work = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with _told(path, lambda: shutil.rmtree(work, ignore_errors=True)):
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+
+    def clean_up() -> None:
+        for folder in (work, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    clean_up()  # what a killed process of the same number left
+    with _told(path, clean_up):
         work.mkdir(parents=True)
         yield work
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(old)
         work.rename(path)
 
 

@@ -20,7 +20,7 @@ class Stage:
         self._done, self._started = 0, time.monotonic()
         self._first: tuple[int, float] | None = None
         self._told = self._started
-        self._task = None if bar is None else bar.add_task(name, total=total, note="")
+        self._task = None if bar is None else bar.add_task(name, total=total, note="", rate="")
 
     def update(self, done: int, note: str = "", total: int | None = None) -> None:
         """Show that `done` units are done; `note` is a few words on how it goes."""
@@ -28,7 +28,7 @@ class Stage:
         now = time.monotonic()
         self._first = self._first or (done, now)
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=self.total, note=note)
+            self._bar.update(self._task, completed=done, total=self.total, note=note, rate=self._rate_text(now))
         elif now - self._told > _SECONDS_BETWEEN_LINES:
             self._told = now
             say(f"  {self.name}: {done}{self._of_total(now)}{', ' + note if note else ''}")
@@ -42,11 +42,21 @@ class Stage:
         if self._bar is None:
             say(f"{self.name}: {self._done} in {time.monotonic() - self._started:.1f} s")
 
+    def _rate(self, now: float) -> float | None:
+        """Units a second since the first report, None before there is anything to tell."""
+        if self._first is None or self._done <= self._first[0]:
+            return None
+        return (self._done - self._first[0]) / max(now - self._first[1], 1e-9)
+
+    def _rate_text(self, now: float) -> str:
+        rate = self._rate(now)
+        return "" if rate is None else f"{rate:.2f}/s"
+
     def _of_total(self, now: float) -> str:
-        if not self.total or self._first is None or self._done <= self._first[0]:
+        rate = self._rate(now)
+        if not self.total or rate is None:
             return f" of {self.total}" if self.total else ""
-        rate = (self._done - self._first[0]) / max(now - self._first[1], 1e-9)
-        return f" of {self.total}, {rate:.2f}/s, {(self.total - self._done) / rate:.0f} s left"
+        return f" of {self.total}, {self._rate_text(now)}, {(self.total - self._done) / rate:.0f} s left"
 
 
 @contextmanager
@@ -73,7 +83,7 @@ def stage(name: str, total: int | None = None) -> Iterator[Stage]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[rate]} {task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         yield Stage(name, total, bar)

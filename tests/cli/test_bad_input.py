@@ -349,7 +349,7 @@ def test_rank_names_what_it_does_not_know(rank, run, tmp_path):
     user = ["--user", "r0001"]
     for arguments, code, complaint in (
         ([], USAGE, "rank: give --user, or --candidates with --out"),
-        (["--user", "nobody"], DATA, f"{shop}: no user 'nobody' in interactions; users are named as in its user_id"),
+        (["--user", "nobody"], DATA, "shop: user 'nobody' has no events; check the id"),
         ([*user, "--item", "b9"], DATA, f"{shop}: no item 'b9' in items; name items as in its item_id column"),
         (["--candidates", run / "candidates.parquet"], USAGE, "rank: --candidates needs --out"),
     ):

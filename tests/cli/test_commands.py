@@ -71,7 +71,7 @@ def test_ctrl_c_ends_with_130_and_says_that_the_work_is_kept(trsr, monkeypatch):
     monkeypatch.setattr("trsr.data.dataset.Dataset.from_folder", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
     outcome = trsr("data", "check", "somewhere")
     assert outcome.code == 130
-    assert outcome.complaint == "stopped; what was done is kept, the same command continues"
+    assert outcome.complaint == "stopped; what a run or a store has kept is not done again"
 
 
 def test_synth_and_check_agree_on_what_is_there(trsr, tmp_path):

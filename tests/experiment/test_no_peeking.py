@@ -87,10 +87,14 @@ def test_no_prompt_changes_when_its_target_and_all_that_follows_change(base, tmp
 def test_candidates_and_prompts_of_a_clean_run_are_found_clean(base, tmp_path):
     run_experiment(settings(base, shop_of(tmp_path / "shop")), tmp_path / "run")
     checks = checks_of(tmp_path / "run")
-    assert checks["negatives are no target and no history item"] == ("ok", "0 of 6 examples' sets")
+    assert checks["negatives are no target and no history item (test)"] == (
+        "ok",
+        "0 of 6 examples have one that is; the whole history counts",
+    )
+    assert checks["negatives are no target and no history item (train)"][0] == "ok"
     assert checks["targets are new to the user"][0] == "ok"
     assert checks["a constant scorer gets chance"] == ("ok", "recall@3 of a constant scorer 0.3000, k/n 0.3000")
-    assert checks["the target is not in its own prompt (recurrent)"][0] == "ok"
+    assert checks["the target is not in its own prompt (recurrent, test)"][0] == "ok"
 
 
 def checks_of(run):
@@ -123,7 +127,7 @@ def plant(what):
 def test_a_target_that_is_named_in_its_own_prompt_is_found(base, tmp_path, what):
     shop = shop_of(tmp_path / "shop", plant(what))
     run_experiment(settings(base, shop, methods=["none"]), tmp_path / "run")
-    result, detail = checks_of(tmp_path / "run")["the target is not in its own prompt (none)"]
+    result, detail = checks_of(tmp_path / "run")["the target is not in its own prompt (none, test)"]
     assert result == "look"
     found, _, rest = detail.partition(" of ")
     assert int(found) == 6 or (what == "title in title" and int(found) > 0)  # a target's own title may be planted in
@@ -140,7 +144,7 @@ def test_a_target_that_is_named_in_its_summary_is_found(base, tmp_path):
     planted = [f"Likes  {titles[target[example]].upper()}, so it seems" for example in summaries["example_id"]]
     summaries.with_columns(summary=pl.Series(planted)).write_parquet(run / "summaries.parquet")
     run_experiment(config, run)
-    result, detail = checks_of(run)["the target is not in its own prompt (recurrent)"]
+    result, detail = checks_of(run)["the target is not in its own prompt (recurrent, test)"]
     assert (result, detail[:6]) == ("look", "6 of 6")
 
 
@@ -154,4 +158,4 @@ def test_a_target_that_the_user_had_before_is_counted_as_a_repeat(base, tmp_path
     checks = checks_of(tmp_path / "run")
     assert checks["targets are new to the user"][0] == "look"
     assert checks["targets are new to the user"][1].startswith("6 of 6 targets are repeats")
-    assert checks["the target is not in its own prompt (none)"][1].endswith("6 of one that repeats")
+    assert checks["the target is not in its own prompt (none, test)"][1].endswith("6 of one that repeats")

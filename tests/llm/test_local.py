@@ -110,3 +110,22 @@ def test_the_fingerprint_names_model_and_dtype():
     assert make_generator().fingerprint == "tiny@1/float32"
     half = LocalGenerator(make_model().to(torch.bfloat16), ChatFormat(make_tokenizer()), "tiny@1")
     assert half.fingerprint == "tiny@1/bfloat16"
+
+
+def test_what_the_prompt_says_may_be_said_again():
+    """An update must be able to take over the words of the notes that it continues."""
+    generator = make_generator()
+    prompt = Prompt((), (Piece("tea", False),), "")
+    (wanted,) = generator.chat.encode_piece(Piece("a", False))
+    assert wanted in generator.chat.encode_prompt(prompt)
+
+    def said_before_is_narrowly_best(module, inputs, output):
+        output[..., wanted] = output.amax(-1) + 0.01
+        return output
+
+    generator.model.lm_head.register_forward_hook(said_before_is_narrowly_best)
+    free = generator.generate([prompt], Decoding(2))[0].text
+    assert free == "aa"
+    limited = generator.generate([prompt], Decoding(2, repetition_penalty=5.0, no_repeat_ngram=1))[0].text
+    assert limited[0] == "a"
+    assert limited != "aa"

@@ -37,7 +37,7 @@ def test_the_prompts_read_as_they_should():
         "<|im_start|>system\nYou keep short notes on what a reader likes, from the books they read. Name subjects and "
         "qualities, not single books. Write one or two plain sentences.<|im_end|>\n<|im_start|>user\n"
     )
-    start = "<|im_end|>\n<|im_start|>assistant\nThis reader likes"
+    start = "<|im_end|>\n<|im_start|>assistant\nThis reader likes books such as"
     assert decode(CHAT.encode_prompt(writer.block(["b0", "b1"]))) == (
         f"{system}Books the reader read, oldest first:\n- title: Sea | subject: birds\n- title: Air\n"
         f"What does this reader like?{start}"
@@ -50,7 +50,10 @@ def test_the_prompts_read_as_they_should():
 
 
 def test_a_summary_is_its_start_and_what_was_written_on_one_line():
-    assert make_writer().finish(" birds\nand <|im_end|> boats. ") == "This reader likes birds and im_end boats."
+    assert (
+        make_writer().finish(" birds\nand <|im_end|> boats. ")
+        == "This reader likes books such as birds and im_end boats."
+    )
 
 
 @settings(max_examples=40, deadline=None)

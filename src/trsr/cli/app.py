@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from trsr.cli import data, demo, evaluation, inspection, ranking, runs, summaries
-from trsr.errors import TrsrError
+from trsr.errors import ModelError, TrsrError
 
 
 class _Commands(TyperGroup):
@@ -16,7 +16,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            print("trsr: stopped; what was done is kept, the same command continues", file=sys.stderr)  # noqa: T201
+            print("trsr: stopped; what a run or a store has kept is not done again", file=sys.stderr)  # noqa: T201
             raise typer.Exit(130) from None
 
 
@@ -47,6 +47,12 @@ def main() -> None:
     except TrsrError as error:
         print(f"trsr: {' '.join(str(error).splitlines())}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+    except Exception as error:
+        if type(error).__name__ not in ("OutOfMemoryError", "MemoryError"):
+            raise
+        remedy = "lower summaries.batch_size or ranker.pass_tokens, or take a smaller dtype or model"
+        print(f"trsr: out of memory; {remedy}", file=sys.stderr)  # noqa: T201
+        sys.exit(ModelError.exit_code)
 
 
 def _quiet_libraries() -> None:

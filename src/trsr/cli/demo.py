@@ -10,7 +10,7 @@ from trsr.cli.output import Json, show_run
 
 def demo(
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the size, under two minutes.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/demo where not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/demo or runs/demo-quick where not given.")] = None,
     as_json: Json = False,
 ) -> None:
     """No summary, hierarchical and recurrent side by side, in minutes on two cores."""

@@ -1,6 +1,6 @@
 """`trsr doctor`: versions, device, weights, and the answer tokens as the tokenizer sees them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,9 +17,14 @@ def doctor(
     """Show what a result on this machine would depend on, and whether the model can answer."""
     from trsr.experiment.machine import describe_machine, describe_model
 
-    facts = {**describe_machine(), **describe_model(model, template)}
+    machine = describe_machine()
     if as_json:
-        print_json(facts)
+        print_json({**machine, **describe_model(model, template)})
         return
+    _print(machine)  # before the weights, which may not be there
+    _print(describe_model(model, template))
+
+
+def _print(facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         typer.echo(f"{name:>16}  {value}")

@@ -34,24 +34,24 @@ def rank(
     candidates: Annotated[Path | None, typer.Option(help="candidates.parquet to score whole; needs --out.")] = None,
     examples: Annotated[Path | None, typer.Option(help="examples.parquet with the cut of each example.")] = None,
     summaries: Annotated[Path | None, typer.Option(help="summaries.parquet of `trsr summarize`.")] = None,
-    min_rating: Annotated[float | None, typer.Option(help="Leave out events rated lower, as in training.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where scores.parquet goes.")] = None,
     top: Annotated[int, typer.Option(help="How many to show; JSON has them all.", min=1)] = 10,
     as_json: Json = False,
 ) -> None:
     """Rank items for one user, or score a whole candidates file."""
+    from trsr.errors import ConfigError
     from trsr.experiment.serving import rank_user, score_file
 
+    if candidates is not None and (user is not None or item):
+        raise ConfigError("rank: give --candidates, or --user and --item, not both")
     if candidates is not None:
-        result = score_file(
-            model, folder, candidates, examples=examples, summaries=summaries, min_rating=min_rating, out=out
-        )
+        result = score_file(model, folder, candidates, examples=examples, summaries=summaries, out=out)
         if as_json:
             print_json(result)
         else:
             typer.echo(f"{result['examples']} examples scored in {result['out']}")
         return
-    ranked = rank_user(model, folder, user, item or [], summaries=summaries, min_rating=min_rating)
+    ranked = rank_user(model, folder, user, item or [], summaries=summaries)
     if as_json:
         print_json(ranked)
         return

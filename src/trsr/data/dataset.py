@@ -41,10 +41,18 @@ class Dataset:
 
     @classmethod
     def from_frames(
-        cls, items: pl.DataFrame, interactions: pl.DataFrame, *, config: DataConfig, seed: int, name: str
+        cls,
+        items: pl.DataFrame,
+        interactions: pl.DataFrame,
+        *,
+        config: DataConfig | None = None,
+        seed: int = 7,
+        name: str = "frames",
     ) -> "Dataset":
         """Take frames that follow the contract of the two files; messages name them `NAME items` and so on."""
-        return cls._build((items, interactions), config, seed, name, (f"{name} items", f"{name} interactions"))
+        return cls._build(
+            (items, interactions), config or DataConfig(), seed, name, (f"{name} items", f"{name} interactions")
+        )
 
     @classmethod
     def _build(

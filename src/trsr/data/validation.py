@@ -153,7 +153,8 @@ def _with_moment(frame: pl.DataFrame, place: str) -> pl.DataFrame:
         frame = frame.with_columns(pl.lit(None, pl.Int64).alias(TIME))
     kind, time = frame.schema[TIME], pl.col(TIME)
     if kind.is_float():
-        moment = (time.fill_nan(None) * MICROSECONDS).round().cast(pl.Int64, strict=False)
+        frame = frame.with_columns(time.fill_nan(None))
+        moment = (time * MICROSECONDS).round().cast(pl.Int64, strict=False)
     elif kind.is_integer() or kind == pl.Null:
         moment = time.cast(pl.Int64) * MICROSECONDS
     elif kind in (pl.Datetime, pl.Date):

@@ -7,10 +7,11 @@ from typing import Any
 import polars as pl
 
 from trsr.config import ExperimentConfig
-from trsr.data.columns import EXAMPLE, LABEL, TEST
+from trsr.data.columns import EXAMPLE, LABEL, TEST, TRAIN, VALID
 from trsr.evaluation.evaluate import CHANCE, evaluate
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.tasks import Task, Tasks
+from trsr.prompts.inert import make_inert
 
 _SHORTEST = 4  # shorter titles and ids are found in any text
 
@@ -19,12 +20,16 @@ def check_run(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> None
     """Write `checks.json`: a list of {check, result ("ok" or "look"), detail}."""
     summaries = pl.read_parquet(folder.path / "summaries.parquet")
     scoring = folder.read_manifest()["scoring"]
-    test = tasks.of(TEST)
+    splits = {split: tasks.of(split) for split in (TRAIN, VALID, TEST)}
     checks = [
-        _negatives(test),
-        _history(test),
+        *[_negatives(tasks, split, members) for split, members in splits.items()],
+        _repeats(tasks, splits[TEST]),
         _constant(tasks, config),
-        *[_titles(tasks, test, summaries, method, config) for method in config.methods],
+        *[
+            _titles(tasks, split, members, summaries, method, config)
+            for method in config.methods
+            for split, members in splits.items()
+        ],
         *[_ties(name, pl.read_parquet(folder.scores(name))) for name in sorted(scoring)],
         *_shortened(scoring),
     ]
@@ -35,17 +40,21 @@ def _entry(check: str, good: bool, detail: str) -> dict[str, str]:
     return {"check": check, "result": "ok" if good else "look", "detail": detail}
 
 
-def _negatives(test: Sequence[Task]) -> dict[str, str]:
+def _negatives(tasks: Tasks, split: str, members: Sequence[Task]) -> dict[str, str]:
     wrong = 0
-    for task in test:
-        taken = set(task.request.history) | {_target(task)}
+    for task in members:
+        taken = {*tasks.whole_history(task), _target(task)}
         pairs = zip(task.request.candidates, task.labels, strict=True)
-        wrong += sum(1 for item, label in pairs if label == 0 and item in taken)
-    return _entry("negatives are no target and no history item", wrong == 0, f"{wrong} of {len(test)} examples' sets")
+        wrong += any(label == 0 and item in taken for item, label in pairs)
+    return _entry(
+        f"negatives are no target and no history item ({split})",
+        wrong == 0,
+        f"{wrong} of {len(members)} examples have one that is; the whole history counts",
+    )
 
 
-def _history(test: Sequence[Task]) -> dict[str, str]:
-    repeats = sum(_target(task) in task.request.history for task in test)
+def _repeats(tasks: Tasks, test: Sequence[Task]) -> dict[str, str]:
+    repeats = sum(_target(task) in tasks.whole_history(task) for task in test)
     detail = f"{repeats} of {len(test)} targets are repeats of an item that the user had before"
     return _entry("targets are new to the user", repeats == 0, detail)
 
@@ -64,14 +73,14 @@ def _constant(tasks: Tasks, config: ExperimentConfig) -> dict[str, str]:
 
 
 def _titles(
-    tasks: Tasks, test: Sequence[Task], summaries: pl.DataFrame, method: str, config: ExperimentConfig
+    tasks: Tasks, split: str, members: Sequence[Task], summaries: pl.DataFrame, method: str, config: ExperimentConfig
 ) -> dict[str, str]:
     """Is the target's id or first attribute in the summary or in the text of the recent items of its prompt?"""
     of_method = summaries.filter(pl.col("method") == method)
     text = dict(of_method.select(EXAMPLE, "summary").iter_rows())
     title_of = tasks.dataset.attributes[0]
     fresh = repeated = 0
-    for task in test:
+    for task in members:
         target = _target(task)
         recent = task.request.history[-config.prompt.recent_items :] if config.prompt.recent_items else ()
         shown = [str(tasks.catalogue[item][name] or "") for item in recent for name in tasks.dataset.attributes]
@@ -80,17 +89,18 @@ def _titles(
         is_named = len(title) >= _SHORTEST and title in prefix
         is_numbered = len(target_id) >= _SHORTEST and re.search(rf"(?<!\w){re.escape(target_id)}(?!\w)", prefix)
         if is_named or is_numbered or target in recent:
-            repeated += target in task.request.history
-            fresh += target not in task.request.history
+            is_repeat = target in tasks.whole_history(task)
+            repeated += is_repeat
+            fresh += not is_repeat
     detail = (
-        f"{fresh} of {len(test)} prefixes hold the {title_of} or id of a target that is new to the user, "
+        f"{fresh} of {len(members)} prefixes hold the {title_of} or id of a target that is new to the user, "
         f"{repeated} of one that repeats"
     )
-    return _entry(f"the target is not in its own prompt ({method})", fresh == 0, detail)
+    return _entry(f"the target is not in its own prompt ({method}, {split})", fresh == 0, detail)
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return make_inert(text).casefold()
 
 
 def _ties(name: str, scores: pl.DataFrame) -> dict[str, str]:

@@ -122,13 +122,21 @@ class _Experiment:
                 "cleaning": tasks.dataset.report.as_dict(),
             },
             fingerprints=fingerprints,
-            machine=describe_machine(),
+            **self._machines(),
             seconds={"data": round(time.monotonic() - started, 1)},
         )
         say(f"data: {'; '.join(tasks.dataset.report.lines())}")
         say(
             f"split by {tasks.examples.by}: {', '.join(f'{count} {split}' for split, count in counts.items())} examples"
         )
+
+    def _machines(self) -> dict[str, Any]:
+        """The machine that the run was begun on, and the others that it was continued on."""
+        begun, now = self.folder.read_manifest().get("machine"), describe_machine()
+        others = self.folder.read_manifest().get("continued_on", [])
+        if begun is None or now == begun or now in others:
+            return {"machine": begun or now}
+        return {"continued_on": [*others, now]}
 
     def _summaries(self) -> dict[str, dict[str, str]]:
         """Summaries by method and example id; made now or read from the run folder."""
@@ -205,14 +213,16 @@ class _Experiment:
                 self.folder.checkpoints(name),
                 lambda step, total, loss: progress.update(step, f"loss {loss:.3f}", total),
             )
-        tuned, state = replace(tuned, summary_method=method), trained_state(log)
+        tuned = replace(tuned, summary_method=method, min_rating=self.config.data.min_rating, seed=self.config.seed)
+        state = trained_state(log)
         tuned.save_pretrained(
             self.folder.adapter(name),
             {"Data": self.folder.read_manifest()["data"], "Training": {**state, **self.config.training.model_dump()}},
         )
-        self.folder.update_manifest(training={name: {**state, "prompts": prompts.counts.as_dict()}})
+        self.folder.update_manifest(training={name: {**state, "prompts": _counts(prompts)}})
         self.folder.write_json(f"training/{name}.json", log.as_dict())  # last, for it says that all of this is done
         shutil.rmtree(self.folder.checkpoints(name))
+        shutil.rmtree(self.folder.score_parts(name), ignore_errors=True)  # of an earlier ranker of this name
         return tuned
 
     def _labelled(self, prompts: RankingPrompts, summaries: Mapping[str, str], split: str) -> list[LabelledPrompt]:
@@ -231,7 +241,6 @@ class _Experiment:
             prompts = ranker.prompts(self.tasks.catalogue)
             for task in tests:
                 prompts.build(summaries.get(task.request.example_id, ""), task.request.history, task.request.candidates)
-        shortened = {"items_shortened": len(prompts.items.shortened)}
         answers = ranker.answers
         self.folder.update_manifest(
             ranker={
@@ -241,7 +250,7 @@ class _Experiment:
                 "dtype": ranker.dtype,
                 "answers": f"{answers.yes_piece!r} ({answers.yes_id}), {answers.no_piece!r} ({answers.no_id})",
             },
-            scoring={name: {**prompts.counts.as_dict(), **shortened}},
+            scoring={name: _counts(prompts)},
         )
 
     def _is_scored(self, name: str) -> bool:
@@ -269,3 +278,8 @@ class _Experiment:
         finally:
             spent = self.folder.read_manifest().get("seconds", {}).get(name, 0.0) + time.monotonic() - started
             self.folder.update_manifest(seconds={name: round(spent, 1)})
+
+
+def _counts(prompts: RankingPrompts) -> dict[str, int]:
+    """What happened to prompts and to the items in them."""
+    return {**prompts.counts.as_dict(), "items_shortened": len(prompts.items.shortened)}

@@ -56,6 +56,10 @@ class RunFolder:
         """Scores of one model."""
         return self.path / "scores" / f"{model}.parquet"
 
+    def score_parts(self, model: str) -> Path:
+        """Parts of the scores of one model, until they are whole."""
+        return self.path / "scores" / f"{model}.parts"
+
     def adapter(self, model: str) -> Path:
         """The model folder of one tuned model."""
         return self.path / "adapter" / model

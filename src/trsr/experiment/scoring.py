@@ -16,7 +16,7 @@ _PART = 32
 
 def score_tasks(folder: RunFolder, name: str, scorer: Scorer, tasks: Sequence[Task]) -> None:
     """Write `scores/NAME.parquet`; parts that an earlier, cut short run left are taken as they are."""
-    parts = folder.path / "scores" / f"{name}.parts"
+    parts = folder.score_parts(name)
     groups = [tasks[start : start + _PART] for start in range(0, len(tasks), _PART)]
     with stage(f"scoring {name}", len(tasks)) as progress:
         for index, group in enumerate(groups):

@@ -19,8 +19,6 @@ from trsr.experiment.scoring import score_requests
 from trsr.progress import stage
 from trsr.ranking.ranker import Ranker, RankerScorer
 
-_SEED = 7
-
 
 def rank_user(
     model: Path,
@@ -29,7 +27,6 @@ def rank_user(
     items: Sequence[str],
     *,
     summaries: Path | None,
-    min_rating: float | None,
 ) -> list[dict[str, Any]]:
     """Candidates of one user, best first: item_id, log_odds, probability and text.
 
@@ -38,14 +35,15 @@ def rank_user(
     if user is None:
         raise ConfigError("rank: give --user, or --candidates with --out")
     ranker = Ranker.from_pretrained(model)
-    dataset, catalogue = _load(ranker, folder, min_rating)
-    history = dataset.history(user) if user in dataset.histories() else None
-    if history is None:
-        raise DataError(f"{folder}: no user {user!r} in interactions; users are named as in its user_id column")
+    dataset, catalogue = _load(ranker, folder)
+    history = dataset.history(user)
     unknown = [item for item in items if item not in catalogue]
     if unknown:
         raise DataError(f"{folder}: no item {unknown[0]!r} in items; name items as in its item_id column")
-    chosen = tuple(items) or tuple(item for item in catalogue if item not in set(history))
+    known = set(history)
+    chosen = tuple(items) or tuple(item for item in catalogue if item not in known)
+    if not chosen:
+        raise DataError(f"{folder}: user {user!r} has had every item there is; name candidates with --item")
     summary = _summaries(ranker, summaries, [user])
     prompts = ranker.prompts(catalogue)
     request = RankingRequest(user, user, tuple(history), chosen)
@@ -69,7 +67,6 @@ def score_file(
     *,
     examples: Path | None,
     summaries: Path | None,
-    min_rating: float | None,
     out: Path | None,
 ) -> dict[str, Any]:
     """Score every row of a candidates file into `out`.
@@ -80,18 +77,19 @@ def score_file(
     if out is None:
         raise ConfigError("rank: --candidates needs --out, the place of scores.parquet")
     ranker = Ranker.from_pretrained(model)
-    dataset, catalogue = _load(ranker, folder, min_rating)
+    dataset, catalogue = _load(ranker, folder)
     grouped = read_candidates(candidates).group_by(EXAMPLE, maintain_order=True).agg(pl.col(USER).first(), ITEM, LABEL)
     cuts = None if examples is None else _cuts(examples)
     requests = []
     for example_id, user, items, labels in grouped.iter_rows():
         place = f"{candidates}: example {example_id!r}"
         _refuse_unknown(place, dataset, user, items, catalogue)
-        history, target = dataset.history(user), items[labels.index(1)]
-        cut = len(history) if cuts is None else _cut(place, cuts, example_id, history, target)
-        if target in history and cuts is None:
+        history, targets = dataset.history(user), [item for item, label in zip(items, labels, strict=True) if label]
+        cut = len(history) if cuts is None else _cut(place, cuts, example_id, history, targets)
+        leaked = next((target for target in targets if target in history[:cut]), None)
+        if leaked is not None and cuts is None:
             raise DataError(
-                f"{place}: the target {target!r} is in its user's history; give --examples with the cut of each example"
+                f"{place}: the target {leaked!r} is in its user's history; give --examples with the cut of each example"
             )
         requests.append(RankingRequest(example_id, user, tuple(history[:cut]), tuple(items)))
     summary = _summaries(ranker, summaries, [request.example_id for request in requests])
@@ -111,14 +109,14 @@ def _refuse_unknown(
         raise DataError(f"{place} names item {unknown!r}, which is not in items; give the data it was made of")
 
 
-def _cut(place: str, cuts: Mapping[str, int], example_id: str, history: Sequence[str], target: str) -> int:
+def _cut(place: str, cuts: Mapping[str, int], example_id: str, history: Sequence[str], targets: Sequence[str]) -> int:
     if example_id not in cuts:
         raise DataError(f"{place} has no row in --examples; give the table of the run that made the candidates")
     cut = cuts[example_id]
-    if history[cut : cut + 1] != [target]:
+    if history[cut : cut + 1] != targets[:1]:
         raise DataError(
-            f"{place}: event {cut} of its user is not the target {target!r}; give the very events of that run (another "
-            "--min-rating, or another seed for tied times, makes others)"
+            f"{place}: event {cut} of its user is not the target {targets[0]!r}; give the very events of the run that "
+            "the ranker was tuned in"
         )
     return cut
 
@@ -131,9 +129,9 @@ def _cuts(path: Path) -> dict[str, int]:
     return dict(table.select(EXAMPLE, CUT).iter_rows())
 
 
-def _load(ranker: Ranker, folder: Path, min_rating: float | None) -> tuple[Dataset, dict[str, dict[str, Any]]]:
-    config = DataConfig(path=folder, attributes=list(ranker.attributes), min_rating=min_rating)
-    dataset = Dataset.from_folder(folder, config, _SEED)
+def _load(ranker: Ranker, folder: Path) -> tuple[Dataset, dict[str, dict[str, Any]]]:
+    config = DataConfig(path=folder, attributes=list(ranker.attributes), min_rating=ranker.min_rating)
+    dataset = Dataset.from_folder(folder, config, ranker.seed)
     return dataset, {row[ITEM]: row for row in dataset.items.iter_rows(named=True)}
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from trsr.config import SummaryConfig
+from trsr.errors import ConfigError
 from trsr.llm.chat import ChatFormat
 from trsr.llm.local import LocalGenerator
 from trsr.llm.protocol import Decoding
@@ -42,6 +43,7 @@ class Summarizer:
         attributes: Sequence[str],
     ) -> None:
         self.config = config
+        _check_context(model, weights, config)
         self.prompts = SummarizingPrompts(templates, ItemTexts(catalogue, attributes, templates, chat), chat, config)
         decoding = Decoding(config.max_new_tokens, config.repetition_penalty, config.no_repeat_ngram)
         generator = LocalGenerator(model, chat, weights.fingerprint, config.batch_size)
@@ -56,6 +58,7 @@ class Summarizer:
             "calls": asdict(counts.total),
             "of_these_made_now": asdict(counts.made),
             "items_shortened": len(self.prompts.items.shortened),
+            "summaries_shortened": self.prompts.summaries_shortened,
         }
 
     def summarize(
@@ -80,3 +83,13 @@ class Summarizer:
                 user_id, blocks = blocks_of.pop(example_id)
                 yield SummaryRow(example_id, user_id, method, blocks, profile)
             progress.update(total)
+
+
+def _check_context(model: Any, weights: Weights, config: SummaryConfig) -> None:
+    context = getattr(model.config, "max_position_embeddings", None)
+    needed = config.max_prompt_tokens + config.max_new_tokens
+    if context is not None and needed > context:
+        raise ConfigError(
+            f"summaries.max_prompt_tokens {config.max_prompt_tokens} and max_new_tokens {config.max_new_tokens}: "
+            f"{weights.name} has a context of {context} tokens; lower them"
+        )

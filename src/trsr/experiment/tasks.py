@@ -55,6 +55,10 @@ class Tasks:
             for example_id, items, labels in grouped.iter_rows()
         ]
 
+    def whole_history(self, task: Task) -> Sequence[str]:
+        """All items before the target, also those that `data.max_history` leaves out of the request."""
+        return self.dataset.history(task.request.user_id)[: task.cut]
+
     def _history(self, row: Mapping[str, Any]) -> Sequence[str]:
         return self.examples.history(self.dataset, row)
 

@@ -149,7 +149,9 @@ def _from_hub(name: str) -> Weights | None:
     for offline, source in ((True, "local hub cache"), (False, "hub")):
         try:
             path = Path(snapshot_download(name, allow_patterns=files, local_files_only=offline))
-            return Weights(name, path, source, path.name)
+            if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
+                return Weights(name, path, source, path.name)
+            log.info("%s: no whole model in the %s", name, source)
         except HFValidationError as error:
             raise ModelError(f"{name}: not a model name of the hub: {_first_line(error)}") from None
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from trsr.config import SummaryConfig
 from trsr.errors import ConfigError
 from trsr.llm.chat import ChatFormat
-from trsr.llm.protocol import Prompt
+from trsr.llm.protocol import Piece, Prompt
 from trsr.prompts.inert import make_inert
 from trsr.prompts.items import ItemTexts
 from trsr.prompts.templates import TemplateSet
@@ -22,7 +22,8 @@ class SummarizingPrompts:
         self._templates, self.items, self._chat, self._config = templates, items, chat, config
         self._system = templates.pieces("summary_system")
         self._start = templates.text("summary_start").strip()
-        self.summary_tokens = config.max_new_tokens + len(chat.encode_prompt(Prompt((), (), self._start)))
+        self.summary_tokens = config.max_new_tokens + len(chat.encode((Piece(self._start, True),)))
+        self.summaries_shortened = 0
         self._check_block()
         self.fan_in = self._find_fan_in()
 
@@ -49,7 +50,9 @@ class SummarizingPrompts:
         return [self.items.text(item, self._config.item_tokens) for item in items]
 
     def _short(self, summary: str) -> str:
-        return self._chat.shorten(summary, self.summary_tokens)[0]
+        text, cut = self._chat.shorten(summary, self.summary_tokens)
+        self.summaries_shortened += cut
+        return text
 
     def _check_block(self) -> None:
         frame = self._prompt("summary_update", {"summary": "", "texts": ["-"] * self._config.block_size})

@@ -2,8 +2,9 @@
 
 The mask of a packed row is mostly empty: a suffix looks at the prefix and itself, never at the other N - 1
 suffixes. Computing these blocks alone takes P^2 / 2 + N * S * (P + S) products of queries and keys in place of
-(P + N * S)^2, forward and backward. Everything that works token by token (projections, MLP) keeps the packed row
-without padding. Models of other families take the same row with a mask.
+(P + N * S)^2, forward and backward, for a copy of the prefix's keys and values per suffix and layer. Everything
+that works token by token (projections, MLP) keeps the packed row without padding. Models of other families take
+the same row with a mask.
 """
 
 from collections.abc import Iterator

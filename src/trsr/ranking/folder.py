@@ -55,6 +55,8 @@ def load(kind: type["Ranker"], path: Path, base: str | None, dtype: str | None) 
         templates=TemplateSet(str(path / "templates")),
         attributes=tuple(settings["attributes"]),
         summary_method=settings["summary_method"],
+        min_rating=settings["events"]["min_rating"],
+        seed=settings["events"]["seed"],
         prompt=prompt,
         weights=Weights(tuned_on["name"], weights.path, weights.source, weights.revision),
     )
@@ -81,7 +83,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: no trsr.json there; give the folder that `trsr train` or `trsr run` wrote") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{file}: not readable: {error}") from None
-    needed = {"format", "base", "prompt", "attributes", "answers", "dtype", "summary_method"}
+    needed = {"format", "base", "prompt", "attributes", "answers", "dtype", "events", "summary_method"}
     if not isinstance(settings, dict) or needed - settings.keys():
         raise ModelError(f"{file}: not a ranker's settings; it needs the keys {', '.join(sorted(needed))}")
     if settings["format"] != _FORMAT:
@@ -106,6 +108,7 @@ def _settings(ranker: "Ranker") -> dict[str, Any]:
         "summary_method": ranker.summary_method,
         "answers": _answers(ranker),
         "attributes": list(ranker.attributes),
+        "events": {"min_rating": ranker.min_rating, "seed": ranker.seed},
         "prompt": ranker.prompt.model_dump(mode="json"),
     }
 

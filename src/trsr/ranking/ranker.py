@@ -36,7 +36,8 @@ class Ranked:
 class Ranker:
     """A model with its tokenizer, templates, attributes and prompt budgets.
 
-    `summary_method` is the kind of summary that the model was tuned with, "none" for none.
+    `summary_method` is the kind of summary that the model was tuned with, "none" for none; `min_rating` and `seed`
+    say which events it was tuned on and how their ties in time were ordered.
 
     Make one from a model folder with `from_pretrained`, or from base weights with `from_base`.
     """
@@ -49,6 +50,8 @@ class Ranker:
     weights: Weights
     pass_tokens: int = 1024
     summary_method: str = "none"
+    min_rating: float | None = None
+    seed: int = 7
 
     @classmethod
     def from_base(
@@ -118,10 +121,12 @@ class Ranker:
         """Rank candidates for one user, best first; items are mappings of attribute names to values.
 
         `history` is oldest first; `summary` is the user's preference summary, "" for none. Raises `ConfigError`
-        when there is no candidate or no item has any of the ranker's attributes.
+        when there is no candidate, an item has none of the ranker's attributes, or the ranker shows ids.
         """
         if not candidates:
             raise ConfigError("rank: no candidates given")
+        if self.prompt.show_ids:
+            raise ConfigError("rank: this ranker shows item ids, which plain items lack; rank with `prompts` and ids")
         items = {str(index): self._row(item) for index, item in enumerate([*history, *candidates])}
         ids = list(items)
         prompt = self.prompts(items).build(summary, ids[: len(history)], ids[len(history) :])

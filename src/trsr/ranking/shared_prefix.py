@@ -141,6 +141,8 @@ def check_exact(model: Any, head: AnswerHead, answers: tuple[int, int]) -> None:
             (score(model, head, prefix, suffixes) - alone).abs(),
             (packed_log_odds(model, head, prefix, suffixes).detach() - alone).abs(),
         ]
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         kind = model.config.model_type

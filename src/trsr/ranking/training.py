@@ -1,6 +1,6 @@
 """LoRA fine-tuning: one packed row per example, the loss on the answers only, the best step by validation recall.
 
-The whole loop is deterministic given examples, settings and device, and continues exactly where a kill left it.
+On a CPU the whole loop is deterministic given examples and settings, and continues exactly where a kill left it.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from trsr.ranking.ranker import Ranker
 from trsr.ranking.shared_prefix import check_finite, packed_hidden
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "query_key_value", "dense", "qkv_proj", "c_attn")
-_CHECKPOINT_SECONDS = 60.0
+_CHECKPOINT_SECONDS = 20.0
 _RECALL_KS = (3, 5, 10)
 
 

@@ -29,7 +29,3 @@ class SummaryPrompts(Protocol):
     def merge(self, summaries: Sequence[str]) -> Prompt:
         """Make one summary of up to `fan_in` summaries, oldest first."""
         ...
-
-    def finish(self, generated: str) -> str:
-        """The summary in what the model wrote; never empty."""
-        ...

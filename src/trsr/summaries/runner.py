@@ -139,7 +139,7 @@ class SummaryRunner:
                 return missing
 
     def _replay(self, jobs: list[_Job]) -> dict[str, _Call]:
-        """Take every plan as far as the store goes; the calls that are missing then, in the order of users."""
+        """Take every plan as far as the store goes; the calls that are missing then."""
         missing: dict[str, _Call] = {}
         while jobs := [job for job in jobs if job.profile is None]:
             known = self.store.get_many({key for job in jobs for key, _ in job.calls})
