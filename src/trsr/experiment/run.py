@@ -82,7 +82,7 @@ class _Experiment:
         name = f"trsr-{method}"
         self._record_start()
         if not self.folder.training_log(name).exists():
-            self._train(name, method, self._summaries()[method])
+            self._train(name, method, {} if method == "none" else self._summaries()[method])
         return self.folder.adapter(name), json.loads(self.folder.training_log(name).read_text(encoding="utf-8"))
 
     @cached_property
