@@ -27,10 +27,7 @@ def section(run: Path) -> str:
         "Three summaries, drawn by the seed:",
         summaries(run, manifest["seed"]),
         "What the run found when it checked itself:",
-        "\n".join(
-            f"- {check['result']}: {check['check']}: {check['detail']}"
-            for check in json.loads((run / "checks.json").read_text())
-        ),
+        checks(run),
     ]
     return "\n\n".join(parts)
 
@@ -66,6 +63,13 @@ def summaries(run: Path, seed: int) -> str:
         f"- {row['method']}, {row['example_id']}, {row['calls']} calls: {row['summary']}"
         for row in frame[sorted(rows.tolist())].iter_rows(named=True)
     )
+
+
+def checks(run: Path) -> str:
+    entries = json.loads((run / "checks.json").read_text())
+    fine = sum(entry["result"] == "ok" for entry in entries)
+    look = [f"- look: {entry['check']}: {entry['detail']}" for entry in entries if entry["result"] != "ok"]
+    return "\n".join([f"- {fine} of {len(entries)} checks ok (leaks, chance, ties, whole prompts)", *look])
 
 
 if __name__ == "__main__":
