@@ -1,8 +1,6 @@
 """Every command as a user types it: what it prints, what it leaves on disk, how it ends."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 
@@ -68,7 +66,10 @@ def test_a_bug_ends_with_1_and_its_traceback(trsr, monkeypatch):
 
 
 def test_ctrl_c_ends_with_130_and_says_that_the_work_is_kept(trsr, monkeypatch):
-    monkeypatch.setattr("trsr.data.dataset.Dataset.from_folder", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trsr.data.dataset.Dataset.from_folder", interrupted)
     outcome = trsr("data", "check", "somewhere")
     assert outcome.code == 130
     assert outcome.complaint == "stopped; what a run or a store has kept is not done again"
