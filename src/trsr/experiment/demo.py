@@ -5,7 +5,7 @@ from trsr.config import ExperimentConfig, parse_settings
 
 def demo_config(quick: bool) -> ExperimentConfig:
     """The demo, or with `quick` the same shape at a fraction of its size."""
-    readers, train, valid, test = (40, 8, 4, 6) if quick else (200, 90, 16, 40)
+    readers, train, valid, test = (40, 8, 4, 6) if quick else (250, 100, 16, 40)
     values = {
         "name": "demo-quick" if quick else "demo",
         "methods": ["none", "hierarchical", "recurrent"],
@@ -16,7 +16,7 @@ def demo_config(quick: bool) -> ExperimentConfig:
             "max_history": 10,
         },
         "split": {"by": "users", "valid": 0.2, "test": 0.3, "max_train": train, "max_valid": valid, "max_test": test},
-        "candidates": {"negatives": 20, "train_negatives": 5},
+        "candidates": {"negatives": 20, "train_negatives": 7},
         "prompt": {
             "template": "books",
             "recent_items": 2,
@@ -30,7 +30,7 @@ def demo_config(quick: bool) -> ExperimentConfig:
             "epochs": 1,
             "learning_rate": 2e-3,
             "loss": "listwise",
-            "examples_per_step": 1,
+            "examples_per_step": 2,
             "lora_dropout": 0.0,
         },
     }
