@@ -4,22 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import (
-    GemmaConfig,
-    GemmaForCausalLM,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import PreTrainedTokenizerFast
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -31,8 +18,8 @@ NO_SYSTEM_ROLE = (
     "<|im_start|>{{ message['role'] }}\n{{ message['content'] | trim }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
 )
-FAMILIES = ("llama", "qwen2", "qwen3", "gpt_neox", "mistral", "gemma")
 _WORDS = ("yes", "no", " yes", " no")
+WINDOW = 16
 _SMALL = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -40,6 +27,82 @@ _SMALL = {
     "num_attention_heads": 4,
     "max_position_embeddings": 8192,
 }
+_GROUPED = {"num_key_value_heads": 2}
+_SLIDING_THEN_FULL = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0, 1.5, 2.0, 3.0],
+    "long_factor": [4.0, 6.0, 8.0, 12.0],
+    "factor": 4.0,
+    "original_max_position_embeddings": 96,
+}
+# name: stem of the classes in transformers, and settings that make a small model use all that its family adds
+_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", _GROUPED),
+    "smollm2": ("Llama", _GROUPED | {"tie_word_embeddings": True}),
+    "mistral": ("Mistral", _GROUPED | {"sliding_window": None}),
+    "mistral-window": ("Mistral", _GROUPED | {"sliding_window": WINDOW}),
+    "mixtral": ("Mixtral", _GROUPED | {"num_local_experts": 4}),
+    "qwen2": ("Qwen2", _GROUPED | {"tie_word_embeddings": True}),
+    "qwen2-window": ("Qwen2", _GROUPED | {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}),
+    "qwen3": ("Qwen3", _GROUPED | {"head_dim": 16}),
+    "gemma": ("Gemma", _GROUPED | {"head_dim": 8, "tie_word_embeddings": True}),
+    "gemma2": (
+        "Gemma2",
+        _GROUPED
+        | _SLIDING_THEN_FULL
+        | {
+            "head_dim": 8,
+            "query_pre_attn_scalar": 4,
+            "attn_logit_softcapping": 2.0,
+            "final_logit_softcapping": 6.0,
+        },
+    ),
+    "gemma3": (
+        "Gemma3",
+        _GROUPED
+        | _SLIDING_THEN_FULL
+        | {
+            "head_dim": 8,
+            "query_pre_attn_scalar": 4,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 8.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+            },
+        },
+    ),
+    "phi": ("Phi", {"partial_rotary_factor": 0.5}),
+    "phi3-window": ("Phi3", _GROUPED | {"sliding_window": WINDOW}),
+    "phi3-longrope": ("Phi3", _GROUPED | {"sliding_window": None, "rope_parameters": _LONGROPE}),
+    "smollm3": ("SmolLM3", _GROUPED | {"no_rope_layers": [1, 0]}),
+    "smollm3-window": (
+        "SmolLM3",
+        _GROUPED | _SLIDING_THEN_FULL | {"use_sliding_window": True, "no_rope_layers": [1, 0]},
+    ),
+    "gpt_neox": ("GPTNeoX", {"rotary_pct": 0.5}),
+    "gpt2": ("GPT2", {}),
+    "opt": ("OPT", {"ffn_dim": 64, "word_embed_proj_dim": 32}),
+    "starcoder2-window": ("Starcoder2", _GROUPED | {"sliding_window": WINDOW}),
+    "olmo2": ("Olmo2", _GROUPED),
+    "olmo3": ("Olmo3", _GROUPED | _SLIDING_THEN_FULL),
+    "cohere": ("Cohere", _GROUPED | {"logit_scale": 0.5}),
+    "cohere2": ("Cohere2", _GROUPED | _SLIDING_THEN_FULL | {"logit_scale": 0.5, "head_dim": 8}),
+    "granite": (
+        "Granite",
+        _GROUPED
+        | {
+            "logits_scaling": 3.0,
+            "attention_multiplier": 0.7,
+            "residual_multiplier": 0.5,
+            "embedding_multiplier": 2.0,
+        },
+    ),
+    "exaone4": ("Exaone4", _GROUPED | _SLIDING_THEN_FULL),
+    "glm": ("Glm", _GROUPED | {"head_dim": 8}),
+}
+FAMILIES = tuple(_FAMILIES)
+WINDOWED = tuple(name for name, (_, settings) in _FAMILIES.items() if settings.get("sliding_window"))
 
 
 def make_tokenizer(
@@ -81,19 +144,15 @@ def make_tokenizer(
 
 
 def make_model(family: str = "llama", seed: int = 0, vocabulary: int = 320, **changes: Any) -> Any:
-    """A causal language model of `family` with random weights (biases and norms too), fp32, SDPA, in eval mode."""
-    grouped = {"num_key_value_heads": 2}
-    kind, config, more = {
-        "llama": (LlamaForCausalLM, LlamaConfig, grouped),
-        "qwen2": (Qwen2ForCausalLM, Qwen2Config, grouped | {"tie_word_embeddings": True}),
-        "qwen3": (Qwen3ForCausalLM, Qwen3Config, grouped | {"head_dim": 16}),
-        "gpt_neox": (GPTNeoXForCausalLM, GPTNeoXConfig, {"rotary_pct": 0.5}),
-        "mistral": (MistralForCausalLM, MistralConfig, grouped | {"sliding_window": None}),
-        "gemma": (GemmaForCausalLM, GemmaConfig, grouped | {"head_dim": 8, "tie_word_embeddings": True}),
-    }[family]
+    """A causal language model of `family` with random weights (biases and norms too), fp32, in eval mode."""
+    stem, more = _FAMILIES[family]
     special = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
-    settings = _SMALL | {"vocab_size": vocabulary, "attn_implementation": "sdpa"} | special | more | changes
-    return randomise(kind(config(**settings)), seed)
+    attention = "eager" if family == "gemma2" else "sdpa"  # transformers has no SDPA for capped attention scores
+    settings = _SMALL | {"vocab_size": vocabulary, "attn_implementation": attention} | special | more | changes
+    config = getattr(transformers, f"{stem}TextConfig" if stem == "Gemma3" else f"{stem}Config")
+    if stem == "GPT2":
+        return randomise(transformers.GPT2LMHeadModel(config(**settings)), seed)
+    return randomise(getattr(transformers, f"{stem}ForCausalLM")(config(**settings)), seed)
 
 
 def randomise(model: Any, seed: int = 0) -> Any:

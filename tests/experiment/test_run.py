@@ -56,7 +56,7 @@ def forbid_models(monkeypatch):
 
     for owner, name in (
         (LocalGenerator, "generate"),
-        (Ranker, "log_odds"),
+        (Ranker, "score"),
         (training._Loop, "_step"),
         (Ranker, "from_base"),
         (Ranker, "from_pretrained"),

@@ -16,15 +16,15 @@ class Captured(Exception):  # noqa: N818 - it ends a run on purpose
 def test_a_training_prompt_is_the_prompt_that_scoring_would_make(tmp_path, monkeypatch):
     """A ranker tuned on other ids than it is scored on loses what it learnt, and no metric says why."""
     config = config_of(make_base(tmp_path / "base"), make_shop(tmp_path / "shop"), methods=["recurrent"])
-    trained, scored, log_odds = [], [], Ranker.log_odds
+    trained, scored, score = [], [], Ranker.score
 
     def capture(ranker, examples, validation, *_):
         trained.extend(examples + validation)
         raise Captured
 
-    def watched(self, prompt):
-        scored.append(prompt)
-        return log_odds(self, prompt)
+    def watched(self, prompts):
+        scored.extend(prompts)
+        return score(self, scored)
 
     monkeypatch.setattr(run_module, "train", capture)
     with pytest.raises(Captured):
@@ -32,7 +32,7 @@ def test_a_training_prompt_is_the_prompt_that_scoring_would_make(tmp_path, monke
     experiment = run_module._Experiment(config, RunFolder(tmp_path / "run"))
     tasks = [task for split in ("train", "valid") for task in experiment.tasks.of(split)]
     summaries = experiment._summaries()["recurrent"]
-    monkeypatch.setattr(Ranker, "log_odds", watched)
+    monkeypatch.setattr(Ranker, "score", watched)
     prompts = experiment.ranker.prompts(experiment.tasks.catalogue)
     list(run_module.RankerScorer(experiment.ranker, prompts, summaries).score([task.request for task in tasks]))
     assert [(example.prompt, example.labels) for example in trained] == [

@@ -27,7 +27,7 @@ Tell = Callable[[str, list[str]], None]
 
 def watched(tell: Tell) -> Iterator[tuple[Any, str, Any]]:
     """(owner, name, replacement) that report work to `tell` as a place and what was worked on."""
-    generate, step, log_odds = LocalGenerator.generate, training._Loop._step, Ranker.log_odds
+    generate, step, score = LocalGenerator.generate, training._Loop._step, Ranker.score
 
     def watched_generate(self: Any, prompts: Any, decoding: Any) -> Any:
         made = generate(self, prompts, decoding)
@@ -38,15 +38,16 @@ def watched(tell: Tell) -> Iterator[tuple[Any, str, Any]]:
         tell("step", [f"{self.folder.name}/{number}"])
         return step(self, number)
 
-    def watched_log_odds(self: Any, prompt: Any) -> Any:
-        scores = log_odds(self, prompt)
+    def watched_score(self: Any, prompts: Any) -> Any:
         tuned = self.summary_method if hasattr(self.model, "peft_config") else "untuned"
-        tell("score", [f"{tuned}/{sha256(repr(prompt).encode()).hexdigest()}"])
-        return scores
+        kept = list(prompts)
+        for prompt, scores in zip(kept, score(self, kept), strict=True):
+            tell("score", [f"{tuned}/{sha256(repr(prompt).encode()).hexdigest()}"])
+            yield scores
 
     yield LocalGenerator, "generate", watched_generate
     yield training._Loop, "_step", watched_step
-    yield Ranker, "log_odds", watched_log_odds
+    yield Ranker, "score", watched_score
     yield training, "_CHECKPOINT_SECONDS", -1.0
     yield scoring, "_PART", 2
 

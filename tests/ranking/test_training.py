@@ -26,7 +26,8 @@ from trsr.errors import DataError, ModelError
 from trsr.evaluation.metrics import ranking_metrics
 from trsr.ranking import training
 from trsr.ranking.checkpoint import load_checkpoint
-from trsr.ranking.training import LabelledPrompt, add_lora, train, trained_state
+from trsr.ranking.adapters import add_lora, prepare
+from trsr.ranking.training import LabelledPrompt, train, trained_state
 
 TOTAL = 18  # 24 examples, 4 a step, 3 epochs
 
@@ -62,7 +63,7 @@ def valid_recall(ranker, validation):
     return float(np.mean([metrics[f"recall@{k}"].mean() for k in (3, 5, 10)]))
 
 
-@pytest.mark.parametrize("loss", ["answer", "binary", "listwise"])
+@pytest.mark.parametrize("loss", ["answer", "binary", "listwise", "pairwise"])
 def test_a_rule_is_learnt_with_every_loss(base, tmp_path, loss):
     settings = SETTINGS.model_copy(update={"loss": loss, "epochs": 8, "examples_per_step": 8, "lora_dropout": 0.0})
     validation = make_examples(20, 12, seed=2)
@@ -114,7 +115,7 @@ def test_a_killed_run_continues_to_the_same_adapter_and_log(base, tmp_path, undi
 def test_what_is_left_of_a_half_written_checkpoint_is_not_taken_for_one(base, tmp_path, undisturbed):
     folder = tmp_path / "checkpoints"
     (folder / "step-0000012.partial").mkdir(parents=True)
-    (folder / "step-0000012.partial" / "adapter.safetensors").write_bytes(b"half")
+    (folder / "step-0000012.partial" / "weights.safetensors").write_bytes(b"half")
     ranker, _ = train_here(base, folder)
     assert adapter_of(ranker) == undisturbed[0]
     assert [path.name for path in folder.iterdir()] == [f"step-{TOTAL:07d}"]
@@ -168,7 +169,7 @@ def test_a_checkpoint_of_other_data_or_weights_is_refused(base, tmp_path, part):
         train(ranker, examples, validation, settings, tmp_path)
 
 
-@pytest.mark.parametrize("file", ["adapter.safetensors", "best.safetensors", "optimizer.safetensors", "state.json"])
+@pytest.mark.parametrize("file", ["weights.safetensors", "best.safetensors", "optimizer.safetensors", "state.json"])
 @pytest.mark.parametrize("damage", ["cut", "missing", "empty"])
 def test_a_damaged_checkpoint_is_refused_with_one_sentence(base, tmp_path, file, damage):
     settings = SETTINGS.model_copy(update={"epochs": 1})
@@ -190,7 +191,7 @@ def test_a_checkpoint_holds_no_pickle(base, tmp_path):
     train_here(base, tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
     (checkpoint,) = tmp_path.glob("step-*")
     assert sorted(path.name for path in checkpoint.iterdir()) == [
-        "adapter.safetensors",
+        "weights.safetensors",
         "best.safetensors",
         "optimizer.safetensors",
         "state.json",

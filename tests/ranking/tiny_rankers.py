@@ -64,7 +64,7 @@ def adapter_of(ranker: Ranker) -> dict[str, list[float]]:
 def train_until_killed(base: Path, folder: Path, step: int, save_every_step: bool) -> None:
     """Body of a process that dies of SIGKILL behind `step`."""
     if save_every_step:
-        training._CHECKPOINT_SECONDS = 0.0
+        training._CHECKPOINT_SECONDS = training._CHECKPOINT_SHARE = 0
 
     def on_step(done, total, loss):
         if done == step:

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from trsr.cli import data, demo, evaluation, inspection, ranking, runs, summaries
+from trsr.cli import bench, data, demo, evaluation, export, inspection, ranking, runs, summaries
 from trsr.errors import ModelError, TrsrError
 
 
@@ -34,8 +34,10 @@ app.command("run")(runs.run)
 app.command("summarize")(summaries.summarize)
 app.command("train")(ranking.train)
 app.command("rank")(ranking.rank)
+app.command("export")(export.export)
 app.command("evaluate")(evaluation.evaluate)
 app.command("report")(evaluation.report)
+app.add_typer(bench.app, name="bench")
 app.command("doctor")(inspection.doctor)
 
 

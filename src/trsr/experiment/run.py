@@ -6,11 +6,10 @@ training steps and scores that were kept are not repeated.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import polars as pl
 
 from trsr.baselines.oracle import Oracle
 from trsr.baselines.popularity import Popularity
-from trsr.config import ExperimentConfig
+from trsr.config import ExperimentConfig, RankerConfig
 from trsr.data.columns import EXAMPLE, TEST, TRAIN, VALID
 from trsr.data.reading import read_table
 from trsr.data.scoring import Scorer
@@ -29,34 +28,39 @@ from trsr.evaluation.report import write_report
 from trsr.experiment.checks import check_run
 from trsr.experiment.machine import describe_machine
 from trsr.experiment.run_folder import RunFolder
-from trsr.experiment.scoring import score_tasks
+from trsr.experiment.scoring import Note, score_tasks
 from trsr.experiment.stories import tell_stories
 from trsr.experiment.summarising import Summarizer
-from trsr.experiment.tasks import Task, Tasks, make_tasks
+from trsr.experiment.tasks import Tasks, make_tasks
+from trsr.experiment.tuning import keep_tuned, label, prompt_counts
 from trsr.llm.chat import ChatFormat
 from trsr.llm.weights import load_model, load_tokenizer, resolve_weights
 from trsr.progress import say, stage
-from trsr.prompts.ranking import RankingPrompts
 from trsr.prompts.templates import TemplateSet
+from trsr.ranking.processes import is_main, main_first, part, refuse_several
 from trsr.ranking.ranker import Ranker, RankerScorer
-from trsr.ranking.training import LabelledPrompt, train, trained_state
+from trsr.ranking.training import Progress, train
 from trsr.summaries.export import summaries_frame
 from trsr.summaries.store import SummaryStore
 
 
 def run_experiment(config: ExperimentConfig, out: Path) -> Path:
     """Run or continue the experiment in folder `out`; gives `out`. Raises the errors of `trsr.errors`."""
+    refuse_several("trsr run")
     return _Experiment(config, RunFolder.open(out, config)).run()
 
 
 def train_one(config: ExperimentConfig, method: str, out: Path) -> tuple[Path, dict[str, Any]]:
     """Only tune the ranker of one summary method, in the run folder `out`; gives its model folder and the log.
 
+    Processes that `accelerate launch` started share the training; the first of them does and writes the rest.
     Raises `ConfigError` for a method that the experiment does not have.
     """
     if method not in config.methods:
         raise ConfigError(f'train: {config.name} has no method "{method}"; its methods are {", ".join(config.methods)}')
-    return _Experiment(config, RunFolder.open(out, config)).train(method)
+    with main_first():
+        run = RunFolder.open(out, config)
+    return _Experiment(config, run).train(method)
 
 
 class _Experiment:
@@ -80,9 +84,14 @@ class _Experiment:
     def train(self, method: str) -> tuple[Path, dict[str, Any]]:
         """Tune one ranker, unless that is done; gives its folder and its log."""
         name = f"trsr-{method}"
-        self._record_start()
-        if not self.folder.training_log(name).exists():
-            self._train(name, method, {} if method == "none" else self._summaries()[method])
+        done = self.folder.training_log(name).exists()
+        with main_first():
+            if is_main():
+                self._record_start()
+            summaries = {} if done or method == "none" else self._summaries()[method]
+        if not done:
+            self._train(name, method, summaries)
+        part()
         return self.folder.adapter(name), json.loads(self.folder.training_log(name).read_text(encoding="utf-8"))
 
     @cached_property
@@ -93,7 +102,12 @@ class _Experiment:
     @cached_property
     def ranker(self) -> Ranker:
         """The untuned ranker; its model is loaded at first use."""
-        return Ranker.from_base(self.config.ranker, self.config.prompt, self.tasks.dataset.attributes)
+        return Ranker.from_base(self._ranker_config(), self.config.prompt, self.tasks.dataset.attributes)
+
+    def _ranker_config(self) -> RankerConfig:
+        """How the ranker scores; a continued run attends as it did before, whatever would be measured now."""
+        attention = self.folder.read_manifest().get("attention", {}).get("path", self.config.ranker.attention)
+        return self.config.ranker.model_copy(update={"attention": attention})
 
     def _record_start(self) -> None:
         """Save examples, candidates and the first lines of the manifest; refuse a folder made from other inputs."""
@@ -195,47 +209,30 @@ class _Experiment:
             return
         if self.folder.training_log(name).exists():
             tuned = Ranker.from_pretrained(self.folder.adapter(name))
-            self._score_with(replace(tuned, pass_tokens=self.config.ranker.pass_tokens), name, summaries[method])
+            self._score_with(tuned.with_settings(self._ranker_config()), name, summaries[method])
             return
         tuned = self._train(name, method, summaries[method])
         self._score_with(tuned, name, summaries[method])
-        tuned.model.unload()  # takes the adapter out of the base model, which the next method tunes anew
+        if tuned.whole:
+            del self.ranker  # the next method loads the base weights anew
+        else:
+            tuned.model.unload()  # takes the adapter out of the base model, which the next method tunes anew
 
     def _train(self, name: str, method: str, summaries: Mapping[str, str]) -> Ranker:
         prompts = self.ranker.prompts(self.tasks.catalogue)
-        examples, validation = (self._labelled(prompts, summaries, split) for split in (TRAIN, VALID))
-        with self._timed(f"train {name}"), stage(f"training {name}") as progress:
-            tuned, log = train(
-                self.ranker,
-                examples,
-                validation,
-                self.config.training,
-                self.folder.checkpoints(name),
-                lambda step, total, loss: progress.update(step, f"loss {loss:.3f}", total),
-            )
+        examples, validation = (label(self.tasks.of(split), prompts, summaries) for split in (TRAIN, VALID))
+        checkpoints = self.folder.checkpoints(name)
+        with self._told(f"train {name}", f"training {name}") as on_step:
+            tuned, log = train(self.ranker, examples, validation, self.config.training, checkpoints, on_step)
         tuned = replace(tuned, summary_method=method, min_rating=self.config.data.min_rating, seed=self.config.seed)
-        state = trained_state(log)
-        tuned.save_pretrained(
-            self.folder.adapter(name),
-            {"Data": self.folder.read_manifest()["data"], "Training": {**state, **self.config.training.model_dump()}},
-        )
-        self.folder.update_manifest(training={name: {**state, "prompts": _counts(prompts)}})
-        self.folder.write_json(f"training/{name}.json", log.as_dict())  # last, for it says that all of this is done
-        shutil.rmtree(self.folder.checkpoints(name))
-        shutil.rmtree(self.folder.score_parts(name), ignore_errors=True)  # of an earlier ranker of this name
+        if is_main():
+            keep_tuned(self.folder, name, tuned, log, prompts, self.config.training)
         return tuned
-
-    def _labelled(self, prompts: RankingPrompts, summaries: Mapping[str, str], split: str) -> list[LabelledPrompt]:
-        def label(task: Task) -> LabelledPrompt:
-            request = task.request
-            summary = summaries.get(request.example_id, "")
-            return LabelledPrompt(prompts.build(summary, request.history, request.candidates), task.labels)
-
-        return [label(task) for task in self.tasks.of(split)]
 
     def _score_with(self, ranker: Ranker, name: str, summaries: Mapping[str, str]) -> None:
         prompts = ranker.prompts(self.tasks.catalogue)
-        self._score(name, RankerScorer(ranker, prompts, summaries))
+        self.folder.update_manifest(attention=asdict(ranker.attention_choice))
+        self._score(name, RankerScorer(ranker, prompts, summaries), lambda: ranker.scoring.report.throughput)
         tests = self.tasks.of(TEST)
         if prompts.counts.prompts < len(tests):  # an earlier, cut short run scored some of them: count all prompts
             prompts = ranker.prompts(self.tasks.catalogue)
@@ -250,17 +247,18 @@ class _Experiment:
                 "dtype": ranker.dtype,
                 "answers": f"{answers.yes_piece!r} ({answers.yes_id}), {answers.no_piece!r} ({answers.no_id})",
             },
-            scoring={name: _counts(prompts)},
+            scoring={name: prompt_counts(prompts)},
+            speed={name: ranker.scoring.report.as_dict()},
         )
 
     def _is_scored(self, name: str) -> bool:
         """Whether an LLM's scores are there, and the counts of its prompts, which come after them."""
         return self.folder.scores(name).exists() and name in self.folder.read_manifest().get("scoring", {})
 
-    def _score(self, name: str, scorer: Scorer) -> None:
+    def _score(self, name: str, scorer: Scorer, note: Note = str) -> None:
         if not self.folder.scores(name).exists():
             with self._timed(f"score {name}"):
-                score_tasks(self.folder, name, scorer, self.tasks.of(TEST))
+                score_tasks(self.folder, name, scorer, self.tasks.of(TEST), note)
 
     def _evaluate(self) -> None:
         paths = sorted((self.folder.path / "scores").glob("*.parquet"))
@@ -268,6 +266,15 @@ class _Experiment:
         evaluation = evaluate(self.tasks.candidates[TEST], scores, self.config.evaluation)
         self.folder.write_json("metrics.json", evaluation.metrics)
         self.folder.write_table("per_user.parquet", evaluation.per_user)
+
+    @contextmanager
+    def _told(self, name: str, title: str) -> Iterator[Progress | None]:
+        """Time a training and show its steps, in the main process."""
+        if not is_main():
+            yield None
+            return
+        with self._timed(name), stage(title) as progress:
+            yield lambda step, total, loss: progress.update(step, f"loss {loss:.3f}", total)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -278,8 +285,3 @@ class _Experiment:
         finally:
             spent = self.folder.read_manifest().get("seconds", {}).get(name, 0.0) + time.monotonic() - started
             self.folder.update_manifest(seconds={name: round(spent, 1)})
-
-
-def _counts(prompts: RankingPrompts) -> dict[str, int]:
-    """What happened to prompts and to the items in them."""
-    return {**prompts.counts.as_dict(), "items_shortened": len(prompts.items.shortened)}

@@ -1,7 +1,7 @@
 """Scores of one model on the test tasks, kept in parts as they are made."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -12,9 +12,10 @@ from trsr.experiment.tasks import Task
 from trsr.progress import Stage, stage
 
 _PART = 32
+Note = Callable[[], str]
 
 
-def score_tasks(folder: RunFolder, name: str, scorer: Scorer, tasks: Sequence[Task]) -> None:
+def score_tasks(folder: RunFolder, name: str, scorer: Scorer, tasks: Sequence[Task], note: Note = str) -> None:
     """Write `scores/NAME.parquet`; parts that an earlier, cut short run left are taken as they are."""
     parts = folder.score_parts(name)
     groups = [tasks[start : start + _PART] for start in range(0, len(tasks), _PART)]
@@ -24,16 +25,18 @@ def score_tasks(folder: RunFolder, name: str, scorer: Scorer, tasks: Sequence[Ta
             if path.exists():
                 progress.update(index * _PART + len(group))
                 continue
-            write_parquet(path, score_requests(scorer, [task.request for task in group], progress))
+            write_parquet(path, score_requests(scorer, [task.request for task in group], progress, note))
     whole = pl.concat([pl.read_parquet(parts / f"{index:06d}.parquet") for index in range(len(groups))])
     write_parquet(folder.scores(name), whole)
     shutil.rmtree(parts)
 
 
-def score_requests(scorer: Scorer, requests: Sequence[RankingRequest], progress: Stage) -> pl.DataFrame:
-    """The rows of a scores file for these requests: example_id, item_id, score."""
+def score_requests(
+    scorer: Scorer, requests: Sequence[RankingRequest], progress: Stage, note: Note = str
+) -> pl.DataFrame:
+    """The rows of a scores file for these requests: example_id, item_id, score; `note` says how it goes."""
     rows = []
     for request, scores in zip(requests, scorer.score(requests), strict=True):
         rows.append(pl.DataFrame({EXAMPLE: request.example_id, ITEM: list(request.candidates), "score": scores}))
-        progress.advance()
+        progress.advance(note())
     return pl.concat(rows)

@@ -1,13 +1,14 @@
 """Ranking with a tuned model folder: items for one user, or a whole candidates file."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from trsr.config import DataConfig
+from trsr.config import DataConfig, RankerConfig
 from trsr.data.candidates import read_candidates
 from trsr.data.columns import CUT, EXAMPLE, ITEM, LABEL, USER
 from trsr.data.dataset import Dataset
@@ -19,9 +20,31 @@ from trsr.experiment.scoring import score_requests
 from trsr.progress import stage
 from trsr.ranking.ranker import Ranker, RankerScorer
 
+_CACHE_MB = 256
+
+
+@dataclass(frozen=True)
+class RankerPlace:
+    """Where a ranker is: its model folder, and the server that holds the model, if one does."""
+
+    folder: Path
+    server: str | None = None
+    server_model: str | None = None
+    api_key_env: str | None = None
+
+    def open(self) -> Ranker:
+        """The ranker, ready to score; a local one keeps the prefixes of users who are asked for again."""
+        if self.server is None:
+            if self.server_model or self.api_key_env:
+                raise ConfigError("rank: --server-model and --api-key-env go with --server; give its address")
+            return Ranker.from_pretrained(self.folder).with_settings(RankerConfig(prefix_cache_mb=_CACHE_MB))
+        if self.server_model is None:
+            raise ConfigError("rank: --server needs --server-model, the name that it serves the model under")
+        return Ranker.from_server(self.folder, self.server, self.server_model, api_key_env=self.api_key_env)
+
 
 def rank_user(
-    model: Path,
+    model: RankerPlace,
     folder: Path,
     user: str | None,
     items: Sequence[str],
@@ -34,7 +57,7 @@ def rank_user(
     """
     if user is None:
         raise ConfigError("rank: give --user, or --candidates with --out")
-    ranker = Ranker.from_pretrained(model)
+    ranker = model.open()
     dataset, catalogue = _load(ranker, folder)
     history = dataset.history(user)
     unknown = [item for item in items if item not in catalogue]
@@ -47,7 +70,9 @@ def rank_user(
     summary = _summaries(ranker, summaries, [user])
     prompts = ranker.prompts(catalogue)
     request = RankingRequest(user, user, tuple(history), chosen)
-    scores = next(RankerScorer(ranker, prompts, summary).score([request]))
+    with stage("ranking", len(chosen)) as progress:
+        ranker.scoring.on_pass = lambda report: progress.update(report.candidates, report.throughput)
+        scores = next(RankerScorer(ranker, prompts, summary).score([request]))
     order = np.argsort(-scores, kind="stable")
     return [
         {
@@ -61,7 +86,7 @@ def rank_user(
 
 
 def score_file(
-    model: Path,
+    model: RankerPlace,
     folder: Path,
     candidates: Path,
     *,
@@ -76,7 +101,7 @@ def score_file(
     """
     if out is None:
         raise ConfigError("rank: --candidates needs --out, the place of scores.parquet")
-    ranker = Ranker.from_pretrained(model)
+    ranker = model.open()
     dataset, catalogue = _load(ranker, folder)
     grouped = read_candidates(candidates).group_by(EXAMPLE, maintain_order=True).agg(pl.col(USER).first(), ITEM, LABEL)
     cuts = None if examples is None else _cuts(examples)
@@ -94,9 +119,10 @@ def score_file(
         requests.append(RankingRequest(example_id, user, tuple(history[:cut]), tuple(items)))
     summary = _summaries(ranker, summaries, [request.example_id for request in requests])
     with stage("scoring", len(requests)) as progress:
-        frame = score_requests(RankerScorer(ranker, ranker.prompts(catalogue), summary), requests, progress)
+        scorer = RankerScorer(ranker, ranker.prompts(catalogue), summary)
+        frame = score_requests(scorer, requests, progress, lambda: ranker.scoring.report.throughput)
     write_parquet(out, frame)
-    return {"examples": len(requests), "out": str(out)}
+    return {"examples": len(requests), "out": str(out), "scoring": ranker.scoring.report.as_dict()}
 
 
 def _refuse_unknown(

@@ -103,10 +103,11 @@ def load_tokenizer(weights: Weights) -> Any:
         raise ModelError(f"{weights.path}: no tokenizer can be read there: {_first_line(error)}") from None
 
 
-def load_model(weights: Weights, dtype: str = "auto") -> Any:
+def load_model(weights: Weights, dtype: str = "auto", quantization: str = "none") -> Any:
     """The causal language model of a folder, in eval mode on the best device, with SDPA attention.
 
-    `dtype` "auto" is bfloat16 where the device computes in it natively, else float32. Raises `ModelError`.
+    `dtype` "auto" is bfloat16 where the device computes in it natively, else float32. `quantization` "4bit" holds the
+    layers' weights in NF4 with doubly quantised scales (QLoRA) and computes in `dtype`. Raises `ModelError`.
     """
     import torch
     from safetensors import SafetensorError
@@ -114,11 +115,28 @@ def load_model(weights: Weights, dtype: str = "auto") -> Any:
 
     device = pick_device()
     chosen = pick_dtype(device) if dtype == "auto" else getattr(torch, dtype)
+    options = {"dtype": chosen, "attn_implementation": "sdpa"}
+    if quantization == "4bit":
+        options |= {"quantization_config": _four_bits(device, chosen), "device_map": {"": device}}
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(weights.path), dtype=chosen, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_pretrained(str(weights.path), **options)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{weights.path}: the model cannot be loaded: {_first_line(error)}") from None
-    return model.to(device).eval()
+    return model.eval() if quantization == "4bit" else model.to(device).eval()
+
+
+def _four_bits(device: Any, dtype: Any) -> Any:
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if device.type not in ("cuda", "cpu"):
+        raise ModelError(f"ranker.quantization 4bit: bitsandbytes does not compute on {device.type}; set it to none")
+    if find_spec("bitsandbytes") is None:
+        raise ModelError("ranker.quantization 4bit needs bitsandbytes: pip install 'trsr[qlora]'")
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
 
 
 def pick_device() -> Any:

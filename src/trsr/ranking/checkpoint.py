@@ -1,7 +1,8 @@
-"""Training state on disk: adapter and optimiser tensors as safetensors, the rest as JSON; no pickle.
+"""Training state on disk: trained weights and optimiser tensors as safetensors, the rest as JSON; no pickle.
 
-A checkpoint folder is written under a temporary name and renamed, so it is whole or absent. Randomness needs no
-state: the order of examples and the dropout masks are functions of the seed and the step.
+A checkpoint folder is written under a temporary name and renamed, so it is whole or absent. Tensors are written whole,
+however many processes share them, so that a run may continue on other devices. Randomness needs no state: the order
+of examples and the dropout masks are functions of seed, step and row.
 """
 
 import json
@@ -17,15 +18,21 @@ from torch import Tensor
 
 from trsr.errors import DataError
 from trsr.files import whole_folder
+from trsr.ranking.processes import placed_like, whole
 
 
 @dataclass
 class TrainingLog:
-    """What a training run did: loss per step, evaluations, and the best step by validation recall."""
+    """What a training run did: loss per step, evaluations, and the best step by validation recall.
+
+    `row_tokens` is the most tokens of a row, and from which step on: the first entry is what the run began with, each
+    further one an answer to memory that ran out.
+    """
 
     fingerprint: str
     steps: list[dict[str, float]] = field(default_factory=list)
     evaluations: list[dict[str, float]] = field(default_factory=list)
+    row_tokens: list[dict[str, int]] = field(default_factory=list)
     best_step: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -35,25 +42,34 @@ class TrainingLog:
         return asdict(self)
 
 
-def save_checkpoint(
-    folder: Path,
-    step: int,
-    log: TrainingLog,
-    parameters: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    best: Mapping[str, Tensor],
-) -> None:
+@dataclass(frozen=True)
+class TrainingState:
+    """Tensors of a run, whole and on the CPU: trained weights now and at the best step, and the optimiser's."""
+
+    weights: Mapping[str, Tensor]
+    best: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
+
+    @classmethod
+    def of(
+        cls, parameters: Mapping[str, Tensor], best: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+    ) -> "TrainingState":
+        """Gather the state of a run; all processes that share it must call this together."""
+        moments = {
+            f"{name}.{key}": whole(value)
+            for name, parameter in parameters.items()
+            for key, value in optimizer.state.get(parameter, {}).items()
+        }
+        return cls({name: whole(parameter) for name, parameter in parameters.items()}, best, moments)
+
+
+def save_checkpoint(folder: Path, step: int, log: TrainingLog, state: TrainingState) -> None:
     """Write the checkpoint of `step` into `folder` and remove the ones before it; `ConfigError` if the disk is full."""
     name = f"step-{step:07d}"
-    state = {
-        f"{name}.{key}": value
-        for name, parameter in parameters.items()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
     with whole_folder(folder / name) as work:
-        save_file(_copied(parameters), work / "adapter.safetensors")
-        save_file(_copied(best), work / "best.safetensors")
-        save_file(_copied(state), work / "optimizer.safetensors")
+        save_file(dict(state.weights), work / "weights.safetensors")
+        save_file(dict(state.best), work / "best.safetensors")
+        save_file(dict(state.moments), work / "optimizer.safetensors")
         (work / "state.json").write_text(json.dumps({"step": step, "log": log.as_dict()}), encoding="utf-8")
     for old in (*folder.glob("step-*"), *folder.glob(".step-*.partial")):
         if old.name != name:
@@ -63,7 +79,7 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, fingerprint: str, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> tuple[int, TrainingLog, dict[str, Tensor]] | None:
-    """Restore the latest checkpoint in place; gives its step, log and best adapter, or None where there is none.
+    """Restore the latest checkpoint in place; gives its step, log and best weights, or None where there is none.
 
     Raises `DataError` when the checkpoint belongs to another training run or is damaged.
     """
@@ -73,7 +89,7 @@ def load_checkpoint(
     latest = found[-1]
     try:
         state = json.loads((latest / "state.json").read_text(encoding="utf-8"))
-        adapter = load_file(latest / "adapter.safetensors")
+        weights = load_file(latest / "weights.safetensors")
         best = load_file(latest / "best.safetensors")
         moments = load_file(latest / "optimizer.safetensors")
         log = TrainingLog(**state["log"])
@@ -83,15 +99,11 @@ def load_checkpoint(
         raise DataError(f"{latest}: checkpoint of other settings, data or weights; delete that folder to train anew")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(adapter[name])
+            parameter.copy_(placed_like(weights[name], parameter))
             prefix = f"{name}."
             optimizer.state[parameter] = {
-                key.removeprefix(prefix): value.to(parameter.device) if value.ndim else value
+                key.removeprefix(prefix): placed_like(value, parameter) if value.ndim else value
                 for key, value in moments.items()
                 if key.rpartition(".")[0] == name
             }
     return int(state["step"]), log, best
-
-
-def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""The model folder: Hugging Face adapter layout plus `trsr.json`, the template set and a model card."""
+"""The model folder: adapter or whole weights in Hugging Face layout, `trsr.json`, the template set, a model card."""
 
 import json
 from collections.abc import Mapping
@@ -12,26 +12,34 @@ from trsr.files import whole_folder
 from trsr.llm.chat import ChatFormat
 from trsr.llm.weights import EMBEDDED, EMBEDDED_HUB_ID, Weights, load_model, load_tokenizer, resolve_weights
 from trsr.prompts.templates import TemplateSet
+from trsr.ranking.adapters import is_4bit
 
 if TYPE_CHECKING:
     from trsr.ranking.ranker import Ranker
 
 _FORMAT = 1
+_HERE = "model folder"
 
 
 def save(ranker: "Ranker", path: Path, card: Mapping[str, Any]) -> Path:
     """Write `ranker` to `path`, replacing a ranker's folder that is there."""
     if path.exists() and not (path / "trsr.json").is_file():
         raise ConfigError(f"{path}: exists and is no ranker's folder; choose another place")
-    if not hasattr(ranker.model, "peft_config"):
-        raise ConfigError(f"{path}: this ranker is not tuned, there is no adapter to save; train it first")
-    ranker.model.peft_config["default"].base_model_name_or_path = _hub_name(ranker.weights)
+    adapted = hasattr(ranker.model, "peft_config")
+    if not adapted and not ranker.whole:
+        raise ConfigError(f"{path}: this ranker is not tuned, there is nothing to save; train it first")
+    settings = _settings(ranker)
     with whole_folder(path) as work:
-        # the vocabulary never changes; left to itself, PEFT asks the hub whether it did
-        ranker.model.save_pretrained(work, save_embedding_layers=False)
+        if adapted:
+            ranker.model.peft_config["default"].base_model_name_or_path = _hub_name(ranker.weights)
+            # the vocabulary never changes; left to itself, PEFT asks the hub whether it did
+            ranker.model.save_pretrained(work, save_embedding_layers=False)
+        else:
+            ranker.model.save_pretrained(work)
+            settings["weight_hash"] = Weights(str(work), work, _HERE, None).hash
         ranker.chat.tokenizer.save_pretrained(work)
         ranker.templates.save(work / "templates")
-        (work / "trsr.json").write_text(json.dumps(_settings(ranker), indent=2, ensure_ascii=False), encoding="utf-8")
+        (work / "trsr.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
         (work / "README.md").write_text(_card(ranker, card), encoding="utf-8")
     return path
 
@@ -39,6 +47,44 @@ def save(ranker: "Ranker", path: Path, card: Mapping[str, Any]) -> Path:
 def load(kind: type["Ranker"], path: Path, base: str | None, dtype: str | None) -> "Ranker":
     """Read a model folder into a ranker; see `Ranker.from_pretrained`."""
     settings = _read(path)
+    whole = _is_whole(settings)
+    weights = _whole_weights(settings, path, base) if whole else _base_weights(settings, path, base)
+    model = load_model(weights, dtype or settings["dtype"], settings.get("quantization", "none"))
+    return _ranker(kind, path, settings, weights, model if whole else _with_adapter(model, path)).checked()
+
+
+def load_without_weights(kind: type["Ranker"], path: Path) -> "Ranker":
+    """All of a model folder but the model, which a server holds: prompts, tokenizer, settings."""
+    settings = _read(path)
+    base = settings["base"]
+    return _ranker(kind, path, settings, Weights(base["name"], path, "a server", base.get("revision")), None)
+
+
+def _is_whole(settings: Mapping[str, Any]) -> bool:
+    return bool(settings.get("tune", "lora") == "full")
+
+
+def _ranker(kind: type["Ranker"], path: Path, settings: Mapping[str, Any], weights: Weights, model: Any) -> "Ranker":
+    prompt = parse_settings(PromptConfig, settings["prompt"], f"{path}/trsr.json")
+    ranker = kind(
+        model=model,
+        chat=ChatFormat(load_tokenizer(Weights(str(path), path, _HERE, None))),
+        templates=TemplateSet(str(path / "templates")),
+        attributes=tuple(settings["attributes"]),
+        summary_method=settings["summary_method"],
+        min_rating=settings["events"]["min_rating"],
+        seed=settings["events"]["seed"],
+        prompt=prompt,
+        weights=weights,
+        whole=_is_whole(settings),
+    )
+    found = _answers(ranker)
+    if found != settings["answers"]:
+        raise ModelError(f"{path}: the tokenizer there gives answers {found}, trsr.json says {settings['answers']}")
+    return ranker
+
+
+def _base_weights(settings: Mapping[str, Any], path: Path, base: str | None) -> Weights:
     tuned_on = settings["base"]
     weights = resolve_weights(base or tuned_on["name"])
     if weights.hash != tuned_on["weight_hash"]:
@@ -46,24 +92,16 @@ def load(kind: type["Ranker"], path: Path, base: str | None, dtype: str | None) 
             f"{path}: tuned on {tuned_on['name']} (weights {tuned_on['weight_hash'][:12]}…), but {weights.name} from "
             f"{weights.source} has weights {weights.hash[:12]}…; give the base it was tuned on"
         )
-    prompt = parse_settings(PromptConfig, settings["prompt"], f"{path}/trsr.json")
-    tokenizer = load_tokenizer(Weights(str(path), path, "model folder", None))
-    model = _with_adapter(load_model(weights, dtype or settings["dtype"]), path)
-    ranker = kind(
-        model=model,
-        chat=ChatFormat(tokenizer),
-        templates=TemplateSet(str(path / "templates")),
-        attributes=tuple(settings["attributes"]),
-        summary_method=settings["summary_method"],
-        min_rating=settings["events"]["min_rating"],
-        seed=settings["events"]["seed"],
-        prompt=prompt,
-        weights=Weights(tuned_on["name"], weights.path, weights.source, weights.revision),
-    )
-    found = _answers(ranker)
-    if found != settings["answers"]:
-        raise ModelError(f"{path}: the tokenizer there gives answers {found}, trsr.json says {settings['answers']}")
-    return ranker
+    return Weights(tuned_on["name"], weights.path, weights.source, weights.revision)
+
+
+def _whole_weights(settings: Mapping[str, Any], path: Path, base: str | None) -> Weights:
+    if base is not None:
+        raise ModelError(f"{path}: every weight was tuned and is there; leave the base out")
+    weights = Weights(settings["base"]["name"], path, _HERE, None)
+    if weights.hash != settings.get("weight_hash"):
+        raise ModelError(f"{path}: its weights are not those that trsr.json was written with; save the ranker again")
+    return weights
 
 
 def _with_adapter(model: Any, path: Path) -> Any:
@@ -103,7 +141,9 @@ def _settings(ranker: "Ranker") -> dict[str, Any]:
             "revision": ranker.weights.revision,
             "weight_hash": ranker.weights.hash,
         },
+        "tune": "full" if ranker.whole else "lora",
         "dtype": ranker.dtype,
+        "quantization": "4bit" if is_4bit(ranker.model) else "none",
         "template": ranker.templates.name,
         "summary_method": ranker.summary_method,
         "answers": _answers(ranker),
@@ -126,8 +166,10 @@ def _hub_name(weights: Weights) -> str:
 
 
 def _card(ranker: "Ranker", card: Mapping[str, Any]) -> str:
+    library, kind = ("transformers", "full") if ranker.whole else ("peft", "lora")
     head = (
-        f"---\nbase_model: {_hub_name(ranker.weights)}\nlibrary_name: peft\ntags: [trsr, recommendation, lora]\n---\n"
+        f"---\nbase_model: {_hub_name(ranker.weights)}\nlibrary_name: {library}\n"
+        f"tags: [trsr, recommendation, {kind}]\n---\n"
     )
     body = f"""
 # Ranker tuned on {ranker.weights.name}

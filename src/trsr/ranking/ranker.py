@@ -1,6 +1,6 @@
 """The ranker: a causal language model that answers yes or no to each candidate of a user."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trsr.config import PromptConfig, RankerConfig
+from trsr.config import AttentionPath, PromptConfig, RankerConfig
 from trsr.data.scoring import RankingRequest, Scores
 from trsr.errors import ConfigError, ModelError
 from trsr.llm.chat import Answers, ChatFormat
@@ -18,7 +18,11 @@ from trsr.prompts.items import ItemTexts
 from trsr.prompts.ranking import RankingPrompt, RankingPrompts
 from trsr.prompts.templates import TemplateSet
 from trsr.ranking import folder
-from trsr.ranking.shared_prefix import AnswerHead, check_exact, score
+from trsr.ranking.attention_choice import AttentionChoice, choose_attention
+from trsr.ranking.families import check_exact, check_length
+from trsr.ranking.scoring import LocalScoring
+from trsr.ranking.served import Protocol, ServedScoring
+from trsr.ranking.shared_prefix import AnswerHead
 
 Item = Mapping[str, Any]
 
@@ -36,10 +40,12 @@ class Ranked:
 class Ranker:
     """A model with its tokenizer, templates, attributes and prompt budgets.
 
-    `summary_method` is the kind of summary that the model was tuned with, "none" for none; `min_rating` and `seed`
-    say which events it was tuned on and how their ties in time were ordered.
+    `pass_tokens`, `attention` and `prefix_cache_mb` say how it scores, as in `RankerConfig`; with `served` a server
+    does, and `model` is None. `summary_method` is the kind of summary that the model was tuned with, "none" for none;
+    `min_rating` and `seed` say which events it was tuned on and how their ties in time were ordered. `whole` says
+    that every weight was tuned.
 
-    Make one from a model folder with `from_pretrained`, or from base weights with `from_base`.
+    Make one from a model folder with `from_pretrained` or `from_server`, or from base weights with `from_base`.
     """
 
     model: Any
@@ -48,10 +54,14 @@ class Ranker:
     attributes: tuple[str, ...]
     prompt: PromptConfig
     weights: Weights
-    pass_tokens: int = 1024
+    pass_tokens: int | None = None
+    attention: AttentionPath = "auto"
+    prefix_cache_mb: int = 0
+    served: ServedScoring | None = None
     summary_method: str = "none"
     min_rating: float | None = None
     seed: int = 7
+    whole: bool = False
 
     @classmethod
     def from_base(
@@ -64,11 +74,9 @@ class Ranker:
         """
         weights = resolve_weights(config.base)
         chat = ChatFormat(load_tokenizer(weights))
-        model = load_model(weights, config.dtype) if model is None else model
-        ranker = cls(model, chat, TemplateSet(prompt.template), tuple(attributes), prompt, weights, config.pass_tokens)
-        ranker.check_context()
-        check_exact(model, ranker.head, (ranker.answers.yes_id, ranker.answers.no_id))
-        return ranker
+        model = load_model(weights, config.dtype, config.quantization) if model is None else model
+        ranker = cls(model, chat, TemplateSet(prompt.template), tuple(attributes), prompt, weights)
+        return ranker.with_settings(config).checked()
 
     @classmethod
     def from_pretrained(cls, path: str | Path, base: str | None = None, dtype: str | None = None) -> "Ranker":
@@ -79,6 +87,25 @@ class Ranker:
         or the base weights are not the ones it was tuned on.
         """
         return folder.load(cls, Path(path), base, dtype)
+
+    @classmethod
+    def from_server(
+        cls, path: str | Path, url: str, model: str, protocol: Protocol = "auto", api_key_env: str | None = None
+    ) -> "Ranker":
+        """A tuned ranker whose model a vLLM or SGLang server at `url` holds under the name `model`.
+
+        `path` is the model folder, for prompts and tokenizer; serve what `trsr export --format merged` made of it.
+        `api_key_env` names the environment variable that holds the server's key. Raises `ModelError` when the server
+        cannot be used, `ConfigError` when its context is too short for `prompt.max_tokens`.
+        """
+        ranker = folder.load_without_weights(cls, Path(path))
+        served = ServedScoring(url, model, ranker.answers, protocol, api_key_env=api_key_env)
+        if served.context is not None and served.context <= ranker.prompt.max_tokens:
+            raise ConfigError(
+                f"{url}: a context of {served.context} tokens, prompt.max_tokens is {ranker.prompt.max_tokens}; serve "
+                "the model with a context of one more at least"
+            )
+        return replace(ranker, served=served)
 
     def save_pretrained(self, path: str | Path, card: Mapping[str, Any] | None = None) -> Path:
         """Write adapter, tokenizer, templates, `trsr.json` and a model card; the folder appears whole or not at all.
@@ -98,6 +125,19 @@ class Ranker:
         base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         return AnswerHead.of(base, self.answers.yes_id, self.answers.no_id)
 
+    @cached_property
+    def attention_choice(self) -> AttentionChoice:
+        """How packed rows are attended to, and what was measured to choose it."""
+        return choose_attention(self.model, self.attention)
+
+    @cached_property
+    def scoring(self) -> LocalScoring | ServedScoring:
+        """What computes the log-odds, with its report; a local one keeps the prefixes of returning users."""
+        if self.served is not None:
+            return self.served
+        path, cache_bytes = self.attention_choice.path, self.prefix_cache_mb << 20
+        return LocalScoring(self.model, self.answers, path, self.pass_tokens, cache_bytes)
+
     @property
     def dtype(self) -> str:
         """The dtype that the base weights compute in."""
@@ -107,15 +147,23 @@ class Ranker:
         """The same ranker on another (tuned) model."""
         return replace(self, model=model)
 
+    def with_settings(self, config: RankerConfig) -> "Ranker":
+        """The same ranker, scoring as `config` says."""
+        settings = {name: getattr(config, name) for name in ("pass_tokens", "attention", "prefix_cache_mb")}
+        return replace(self, **settings)
+
     def prompts(self, items: Mapping[str, Item]) -> RankingPrompts:
         """Prompts over a catalogue: item id to attribute values."""
         texts = ItemTexts(items, self.attributes, self.templates, self.chat, self.prompt.show_ids)
         return RankingPrompts(self.templates, texts, self.chat, self.prompt)
 
+    def score(self, prompts: Iterable[RankingPrompt]) -> Iterator[Scores]:
+        """Log-odds of yes, (n candidates,) fp32, of each prompt: in input order, streamed, several users a pass."""
+        return self.scoring.score(prompts)
+
     def log_odds(self, prompt: RankingPrompt) -> Scores:
-        """Log-odds of yes, (n candidates,) fp32."""
-        values = score(self.model, self.head, prompt.prefix, prompt.suffixes, self.pass_tokens)
-        return values.cpu().numpy().astype(np.float32)
+        """Log-odds of yes, (n candidates,) fp32, of one user's candidates."""
+        return next(self.score([prompt]))
 
     def rank(self, history: Sequence[Item], candidates: Sequence[Item], summary: str = "") -> list[Ranked]:
         """Rank candidates for one user, best first; items are mappings of attribute names to values.
@@ -135,17 +183,15 @@ class Ranker:
         odds = torch.from_numpy(scores)
         return [Ranked(int(index), float(odds[index]), float(torch.sigmoid(odds[index]))) for index in order]
 
-    def check_context(self) -> None:
-        """Raise `ConfigError` when the model cannot read prompts of `prompt.max_tokens` tokens whole."""
-        config = self.model.config
-        kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
-        window = getattr(config, "sliding_window", None) if "sliding_attention" in kinds else None
-        for what, limit in (("context", getattr(config, "max_position_embeddings", None)), ("sliding window", window)):
-            if limit is not None and self.prompt.max_tokens > limit:
-                raise ConfigError(
-                    f"prompt.max_tokens {self.prompt.max_tokens}: {self.weights.name} has a {what} of {limit} tokens; "
-                    "lower it or take another model"
-                )
+    def checked(self) -> "Ranker":
+        """The same ranker, once it is known to score exactly.
+
+        Raises `ModelError` by name for a model that cannot share a prefix, `ConfigError` when `prompt.max_tokens` is
+        more than it reads.
+        """
+        check_length(self.model.config, self.prompt.max_tokens, f"prompt.max_tokens {self.prompt.max_tokens}")
+        check_exact(self.model, self.head, (self.answers.yes_id, self.answers.no_id), self.attention_choice.path)
+        return self
 
     def _row(self, item: Item) -> dict[str, Any]:
         if not any(name in item for name in self.attributes):
@@ -166,10 +212,13 @@ class RankerScorer:
 
     def score(self, requests: Sequence[RankingRequest]) -> Iterator[Scores]:
         """Log-odds (n candidates,) for each request. Raises `ModelError` naming the example whose scores are bad."""
+        prompts = (
+            self.prompts.build(self.summaries.get(request.example_id, ""), request.history, request.candidates)
+            for request in requests
+        )
+        scores = self.ranker.score(prompts)
         for request in requests:
-            summary = self.summaries.get(request.example_id, "")
-            prompt = self.prompts.build(summary, request.history, request.candidates)
             try:
-                yield self.ranker.log_odds(prompt)
+                yield next(scores)
             except ModelError as error:
                 raise ModelError(f"example {request.example_id}: {error}") from None

@@ -1,0 +1,122 @@
+"""`trsr bench`: how long a task takes in each way, on this machine, and how near ours comes to the least."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trsr.cli.output import Json, print_json
+
+if TYPE_CHECKING:
+    from trsr.benchmarks.bench import Report
+
+app = typer.Typer(no_args_is_help=True, help="Measure on this machine.")
+
+Model = Annotated[str, typer.Option(help="Model: a folder, a hub id or the embedded model.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")]
+Prefix = Annotated[list[int], typer.Option(min=1, help="Tokens of the prefix, repeatable.")]
+Suffix = Annotated[list[int], typer.Option(min=1, help="Tokens of a candidate's suffix, repeatable.")]
+Candidates = Annotated[list[int], typer.Option(min=1, help="Candidates of the user, repeatable.")]
+Chosen = Annotated[list[str] | None, typer.Option("--method", help="A method, repeatable; all if not given.")]
+Attention = Annotated[str, typer.Option(help="How packed rows are attended to: auto, measure, blocks, mask or flex")]
+Repeats = Annotated[int, typer.Option(min=1, help="Rounds; slow methods take part in fewer.")]
+Growth = Annotated[
+    bool, typer.Option("--growth", help="Candidates from 2 to 1,000, then a prefix from 200 to 4,000 tokens.")
+]
+LimitSeconds = Annotated[
+    float,
+    typer.Option(help="With --growth: leave out a method where a call would take longer, judged from a smaller case."),
+]
+RandomWeights = Annotated[str | None, typer.Option(help="Random weights of a size instead of a model: 7b")]
+Force = Annotated[bool, typer.Option("--force", help="Measure random weights on a CPU too.")]
+Plot = Annotated[Path | None, typer.Option(help="Where to write the results as an SVG chart.")]
+
+_PEAKS = {
+    "cuda": "peak MB: most memory that PyTorch had allocated on the device during a call, weights included",
+    "cpu": "peak MB: largest resident memory of the whole process during a call, weights and Python included",
+}
+
+
+@app.command("score")
+def score(
+    model: Model = "smollm2-135m-instruct",
+    dtype: Dtype = "bfloat16",
+    prefix: Prefix = [800],  # noqa: B006 - typer copies it
+    suffix: Suffix = [70],  # noqa: B006
+    candidates: Candidates = [21],  # noqa: B006
+    method: Chosen = None,
+    attention: Attention = "auto",
+    repeats: Repeats = 5,
+    growth: Growth = False,
+    limit_seconds: LimitSeconds = 120.0,
+    random_weights: RandomWeights = None,
+    force: Force = False,
+    plot: Plot = None,
+    as_json: Json = False,
+) -> None:
+    """Time the ways to score one user's candidates: published, batched, crossencoder, trsr, trsr_returning, limit."""
+    from trsr.benchmarks.bench import Plan, bench_scoring
+
+    _check_plot(plot)
+    plan = Plan(
+        *(model, dtype, prefix, suffix, candidates, method or (), attention, repeats),
+        *(random_weights, force, growth, limit_seconds),
+    )
+    _show(bench_scoring(plan), plot, as_json)
+
+
+@app.command("train")
+def train(
+    model: Model = "smollm2-135m-instruct",
+    dtype: Dtype = "bfloat16",
+    prefix: Prefix = [600],  # noqa: B006
+    suffix: Suffix = [60],  # noqa: B006
+    candidates: Candidates = [5, 21],  # noqa: B006
+    method: Chosen = None,
+    loss: Annotated[str, typer.Option(help="binary, listwise or pairwise")] = "binary",
+    lora_r: Annotated[int, typer.Option(min=1, help="Rank of LoRA.")] = 8,
+    attention: Attention = "auto",
+    repeats: Repeats = 5,
+    growth: Growth = False,
+    limit_seconds: LimitSeconds = 120.0,
+    random_weights: RandomWeights = None,
+    force: Force = False,
+    plot: Plot = None,
+    as_json: Json = False,
+) -> None:
+    """Time the ways to compute the gradient of one user's candidates: separate, trsr, limit."""
+    from trsr.benchmarks.bench import Plan, bench_training
+
+    _check_plot(plot)
+    plan = Plan(
+        *(model, dtype, prefix, suffix, candidates, method or (), attention, repeats),
+        *(random_weights, force, growth, limit_seconds),
+    )
+    _show(bench_training(plan, loss, lora_r), plot, as_json)
+
+
+def _check_plot(plot: Path | None) -> None:
+    """Before the measuring, which may take an hour."""
+    from trsr.errors import ConfigError
+
+    if plot is not None and (plot.suffix != ".svg" or plot.is_dir() or not plot.parent.is_dir()):
+        raise ConfigError(f"--plot {plot}: give the name of an .svg file in a folder that is there")
+
+
+def _show(report: "Report", plot: Path | None, as_json: bool) -> None:
+    from rich.console import Console
+
+    from trsr.benchmarks.plot import benchmark_plot
+    from trsr.benchmarks.table import benchmark_table
+
+    if plot is not None:
+        plot.write_text(benchmark_plot(report.results, report.title), encoding="utf-8")
+    if as_json:
+        print_json(report.rows)
+        return
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console.print(report.title)
+    console.print(benchmark_table(report.results, report.peak_operations))
+    console.print("tokens/s: the P + N * S tokens of a case by the seconds of a method, whatever it reads itself")
+    console.print(_PEAKS["cuda" if report.device.startswith("cuda") else "cpu"])

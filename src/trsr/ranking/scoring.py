@@ -1,0 +1,245 @@
+"""Scoring at the token limit: many users' prefixes and suffixes in passes of bounded size.
+
+A pass is one packed row. Users are taken in windows, longest first, and put into passes up to a token budget; a
+user who does not fit into one pass has the prefix read once and the suffixes behind its keys and values, pass by
+pass. The budget is lowered by itself when memory runs out. Results come in input order.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from trsr.data.scoring import Scores
+from trsr.errors import ModelError
+from trsr.llm.chat import Answers
+from trsr.progress import say
+from trsr.prompts.ranking import RankingPrompt
+from trsr.ranking.families import check_length, prompt_limit
+from trsr.ranking.memory import free_bytes, ran_out, release
+from trsr.ranking.packing import Part, PrefixState, Row
+from trsr.ranking.prefix_cache import PrefixCache, prefix_key, weights_state
+from trsr.ranking.shared_prefix import AnswerHead, check_finite, last_hidden
+
+_MOST_TOKENS = {"cpu": 4096, "cuda": 32768}
+_FEWEST_TOKENS = 256
+_LONGEST = 4096  # prompt length that the estimate of memory counts with
+_WINDOW_PASSES = 4
+
+
+@dataclass
+class ScoringReport:
+    """What scoring did so far; `tokens` were computed, `known_tokens` of prefixes came from the cache."""
+
+    prompts: int = 0
+    candidates: int = 0
+    tokens: int = 0
+    known_tokens: int = 0
+    passes: int = 0
+    pass_tokens: int = 0
+    out_of_memory: int = 0
+    prefix_hits: int = 0
+    prefix_misses: int = 0
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values by name, with rates."""
+        rate = self.tokens / self.seconds if self.seconds else None
+        asked = self.prefix_hits + self.prefix_misses
+        return {**asdict(self), "tokens_per_second": rate, "hit_rate": self.prefix_hits / asked if asked else None}
+
+    @property
+    def throughput(self) -> str:
+        """Tokens a second in words."""
+        return f"{self.tokens / self.seconds:,.0f} tokens/s" if self.seconds else ""
+
+
+@dataclass
+class _Work:
+    """A prompt on its way: how many candidates are scored, and its prefix once that is known."""
+
+    prompt: RankingPrompt
+    scores: Scores
+    key: bytes | None
+    known: PrefixState | None = None
+    done: int = 0
+
+
+class LocalScoring:
+    """Log-odds of yes from a model in this process.
+
+    `pass_tokens` bounds the tokens of a pass, None for what free memory allows; `cache_bytes` bounds the prefixes
+    kept for returning users, 0 for none. `report` tells what was done; `on_pass` is told of it behind every pass.
+    """
+
+    def __init__(
+        self, model: Any, answers: Answers, path: str, pass_tokens: int | None = None, cache_bytes: int = 0
+    ) -> None:
+        self.model, self.path = model, path
+        self.on_pass: Callable[[ScoringReport], object] = lambda report: None
+        with torch.no_grad():
+            base = model.get_base_model() if hasattr(model, "get_base_model") else model
+            self.head = AnswerHead.of(base, answers.yes_id, answers.no_id)
+        self.cache = PrefixCache(cache_bytes) if cache_bytes else None
+        self.report = ScoringReport(pass_tokens=pass_tokens or affordable_tokens(model, self.device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.head.weight.device
+
+    def score(self, prompts: Iterable[RankingPrompt]) -> Iterator[Scores]:
+        """Log-odds (n candidates,) fp32 of each prompt, in input order, as the passes get done.
+
+        Raises `ModelError` for values that are not finite or when one prompt alone does not fit into memory,
+        `ConfigError` for a prompt longer than the model reads.
+        """
+        for window in self._windows(prompts):
+            yield from self._score_window(window)
+
+    def _windows(self, prompts: Iterable[RankingPrompt]) -> Iterator[list[RankingPrompt]]:
+        window: list[RankingPrompt] = []
+        tokens = 0
+        for prompt in prompts:
+            longest = len(prompt.prefix) + max(map(len, prompt.suffixes))
+            check_length(self.model.config, longest, f"a prompt of {longest} tokens")
+            window.append(prompt)
+            tokens += len(prompt.prefix) + sum(map(len, prompt.suffixes))
+            if tokens >= _WINDOW_PASSES * self.report.pass_tokens:
+                yield window
+                window, tokens = [], 0
+        if window:
+            yield window
+
+    def _score_window(self, window: list[RankingPrompt]) -> Iterator[Scores]:
+        weights = weights_state(self.model) if self.cache is not None else ""
+        works = [self._start(prompt, weights) for prompt in window]
+        queue = deque(sorted(works, key=_left, reverse=True))
+        while queue:
+            self._run(queue)
+            self.on_pass(self.report)
+        for work in works:
+            check_finite(torch.from_numpy(work.scores))
+            self.report.prompts += 1
+            yield work.scores
+
+    def _start(self, prompt: RankingPrompt, weights: str) -> _Work:
+        work = _Work(prompt, np.empty(len(prompt.suffixes), dtype=np.float32), None)
+        if self.cache is not None:
+            work.key = prefix_key(prompt.prefix, weights)
+            work.known = self.cache.get(work.key)
+            self.report.prefix_hits += work.known is not None
+            self.report.prefix_misses += work.known is None
+            self.report.known_tokens += 0 if work.known is None else work.known.length
+        return work
+
+    def _run(self, queue: "deque[_Work]") -> None:
+        """Run a pass from the front of the queue; what is not done afterwards goes back to the front."""
+        started = time.perf_counter()
+        taken = _take(queue, self.report.pass_tokens)
+        parts = [self._part(work, count) for work, count in taken]
+        try:
+            values = self._log_odds(parts)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            self._lower(parts)
+        else:
+            self._record(taken, parts, values)
+        queue.extendleft(work for work, _ in reversed(taken) if work.done < len(work.scores))
+        self.report.seconds += time.perf_counter() - started
+
+    def _log_odds(self, parts: Sequence[Part]) -> Scores:
+        with torch.inference_mode():
+            row = Row.of(parts, self.device, self.path)
+            return self.head.log_odds(last_hidden(self.model, row)).cpu().numpy()
+
+    def _record(self, taken: "Sequence[tuple[_Work, int]]", parts: Sequence[Part], values: Scores) -> None:
+        self.report.passes += 1
+        self.report.candidates += len(values)
+        self.report.tokens += sum(part.tokens for part in parts)
+        start = 0
+        for (work, count), part in zip(taken, parts, strict=True):
+            work.scores[work.done : work.done + count] = values[start : start + count]
+            work.done, start = work.done + count, start + count
+            if part.keep is not None:
+                work.known = part.keep
+                if self.cache is not None and work.key is not None:
+                    self.cache.put(work.key, part.keep)
+
+    def _part(self, work: _Work, count: int) -> Part:
+        suffixes = work.prompt.suffixes[work.done : work.done + count]
+        if work.known is not None:
+            return Part((), suffixes, known=work.known)
+        goes_on = work.done + count < len(work.scores)
+        keep = PrefixState(len(work.prompt.prefix)) if goes_on or self.cache is not None else None
+        return Part(work.prompt.prefix, suffixes, keep=keep)
+
+    def _lower(self, parts: Sequence[Part]) -> None:
+        release(self.device)
+        self.report.out_of_memory += 1
+        tokens = sum(part.tokens for part in parts)
+        if sum(len(part.suffixes) for part in parts) == 1:
+            raise ModelError(
+                f"memory ran out on one prompt of {tokens} tokens; shorten prompts (prompt.max_tokens), take a smaller "
+                "dtype or model, or free memory"
+            )
+        self.report.pass_tokens = max(min(tokens, self.report.pass_tokens) // 2, 1)
+        say(f"memory ran out on a pass of {tokens} tokens; going on with {self.report.pass_tokens} a pass")
+
+
+def _take(queue: "deque[_Work]", budget: int) -> "list[tuple[_Work, int]]":
+    """Take works for one pass off the queue, each with how many of its candidates go.
+
+    Whole ones that fit beside each other, or as much of the first as fits, one candidate at least.
+    """
+    first = queue.popleft()
+    count = _fitting(first, budget)
+    taken, room = [(first, count)], budget - _cost(first, count)
+    for work in list(queue):
+        cost = _left(work)
+        if cost <= room:
+            queue.remove(work)
+            taken.append((work, len(work.scores) - work.done))
+            room -= cost
+    return taken
+
+
+def _fitting(work: _Work, budget: int) -> int:
+    room = budget - (0 if work.known is not None else len(work.prompt.prefix))
+    count = 0
+    for suffix in work.prompt.suffixes[work.done :]:
+        room -= len(suffix)
+        if room < 0:
+            break
+        count += 1
+    return max(count, 1)
+
+
+def _cost(work: _Work, count: int) -> int:
+    prefix = 0 if work.known is not None else len(work.prompt.prefix)
+    return prefix + sum(map(len, work.prompt.suffixes[work.done : work.done + count]))
+
+
+def _left(work: _Work) -> int:
+    return _cost(work, len(work.scores) - work.done)
+
+
+def affordable_tokens(model: Any, device: torch.device) -> int:
+    """Tokens of a pass that half of the free memory holds, as a power of two within what a device makes use of."""
+    config = model.config.get_text_config()
+    width = config.hidden_size
+    inner = getattr(config, "intermediate_size", None) or 4 * width
+    size = model.dtype.itemsize
+    together = config.num_attention_heads
+    if device.type == "cpu":
+        together //= getattr(config, "num_key_value_heads", None) or together
+    longest = limit.tokens if (limit := prompt_limit(config)) is not None else _LONGEST
+    bytes_a_token = size * (10 * width + 4 * inner + 4 * together * min(longest, _LONGEST))
+    fitting: int = max(free_bytes(device) // 2 // bytes_a_token, 1)
+    most = _MOST_TOKENS.get(device.type, _MOST_TOKENS["cpu"])
+    return max(min(1 << (fitting.bit_length() - 1), most), _FEWEST_TOKENS)
