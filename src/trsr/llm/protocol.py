@@ -28,11 +28,19 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How text is generated: always greedy, with limits against repetition."""
+    """How text is generated: `temperature` 0 is greedy, `seed` counts above that; limits against repetition.
+
+    `grounded` lets content words come only from the data of the prompt and the template's words. `form` names the
+    lines of a structured answer, each "NAME: VALUES", in their order; empty for free text.
+    """
 
     max_new_tokens: int
     repetition_penalty: float = 1.0
     no_repeat_ngram: int = 0
+    temperature: float = 0.0
+    seed: int = 0
+    grounded: bool = False
+    form: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,15 +52,36 @@ class Generation:
     tokens_out: int
 
 
+@dataclass(frozen=True)
+class Call:
+    """One generation to be made; `key` names it between `submit` and `collect`."""
+
+    key: str
+    prompt: Prompt
+    decoding: Decoding
+
+
 class Generator(Protocol):
     """A backend that continues prompts.
 
-    `fingerprint` names everything of the backend that changes its output (model id, weight hash, dtype).
+    `fingerprint` names everything of the backend that changes its output (model id, weight hash, dtype). `slots` is
+    how many calls it makes good use of at once: a full batch, or requests in flight.
     """
 
     fingerprint: str
-    batch_size: int
+    slots: int
 
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Generation]:
-        """One generation per prompt, in order. Raises `ModelError` where the backend cannot answer."""
+    def submit(self, calls: Sequence[Call]) -> None:
+        """Take up calls; no more than `slots` are to be under way. Does not wait for them."""
+        ...
+
+    def collect(self) -> list[tuple[str, Generation]]:
+        """Wait until at least one call under way is done; gives the key and text of those that are, empty if none is.
+
+        Raises `ModelError` where the backend cannot answer; what was done before that has been given.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up calls under way and let go of the backend."""
         ...
