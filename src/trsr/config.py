@@ -96,7 +96,9 @@ class PromptConfig(Settings):
 class SummaryConfig(Settings):
     """How histories are segmented and summarised, and by which LLM.
 
-    `store` is the SQLite file that keeps every call; without it, a run keeps its own in the run folder.
+    `form` "text" is a sentence or two, "structured" a profile of the lines that the template names. `grounded` lets
+    the model write words of the items and of the template only. `store` is the SQLite file that keeps every call;
+    without it, a run keeps its own in the run folder.
     """
 
     model: str = "smollm2-135m-instruct"
@@ -105,6 +107,8 @@ class SummaryConfig(Settings):
     item_tokens: Annotated[int, Field(ge=8)] = 64
     max_prompt_tokens: Annotated[int, Field(ge=128)] = 2048
     max_new_tokens: Annotated[int, Field(ge=8)] = 64
+    form: Literal["text", "structured"] = "text"
+    grounded: bool = False
     repetition_penalty: Annotated[float, Field(ge=1)] = 1.1
     no_repeat_ngram: Annotated[int, Field(ge=0)] = 4
     batch_size: Count = 32

@@ -5,7 +5,7 @@ import pytest
 from trsr.errors import ModelError
 from trsr.llm.chat import ChatFormat
 from trsr.llm.local import LocalGenerator
-from trsr.llm.protocol import Decoding, Piece, Prompt
+from trsr.llm.protocol import Call, Decoding, Piece, Prompt
 from trsr.llm.weights import EMBEDDED, load_model, load_tokenizer, resolve_weights
 
 
@@ -22,5 +22,6 @@ def test_the_embedded_model_answers_in_one_token_and_writes_english():
     prompt = Prompt(
         (Piece("You are a helpful assistant.", True),), (Piece("What is the capital of France?", False),), "The capital"
     )
-    (generation,) = generator.generate([prompt], Decoding(max_new_tokens=12))
+    generator.submit([Call("capital", prompt, Decoding(max_new_tokens=12))])
+    ((_, generation),) = generator.collect()
     assert generation.text.startswith(" of France is Paris")

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from tiny import make_model, make_tokenizer
+from trsr.errors import ModelError
 from trsr.llm.chat import ChatFormat
 from trsr.llm.local import LocalGenerator
-from trsr.llm.protocol import Decoding, Piece, Prompt
+from trsr.llm.protocol import Call, Decoding, Piece, Prompt
 
 TEXTS = ("tea", "a long list of books about the sea and its birds", "x", "green lamps", "")
 PROMPTS = [Prompt((Piece("Note.", True),), (Piece(text, False),), "This") for text in TEXTS]
@@ -18,6 +19,14 @@ def make_generator(template=True, family="llama", seed=0, batch_size=32):
     return LocalGenerator(
         make_model(family, seed, vocabulary=len(tokenizer)), ChatFormat(tokenizer), "tiny@1", batch_size
     )
+
+
+def answers(generator, prompts, decoding):
+    """What the prompts bring as one batch, in their order."""
+    generator.submit([Call(str(place), prompt, decoding) for place, prompt in enumerate(prompts)])
+    made = generator.collect()
+    assert [key for key, _ in made] == [str(place) for place in range(len(prompts))]
+    return [generation for _, generation in made]
 
 
 def slow_greedy(generator, prompt, count):
@@ -33,7 +42,7 @@ def slow_greedy(generator, prompt, count):
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt_neox"])
 def test_a_batch_writes_what_each_prompt_alone_would(family):
     generator = make_generator(family=family)
-    together = generator.generate(PROMPTS, Decoding(max_new_tokens=24))
+    together = answers(generator, PROMPTS, Decoding(max_new_tokens=24))
     for prompt, generation in zip(PROMPTS, together, strict=True):
         written = slow_greedy(generator, prompt, 24)
         text = generator.chat.tokenizer.decode(
@@ -59,7 +68,7 @@ def test_limits_on_repetition_do_not_see_the_padding(template, decoding):
 
     def generate(prompts):
         steps.clear()
-        return generator.generate(prompts, decoding)
+        return answers(generator, prompts, decoding)
 
     together = generate(PROMPTS)
     assert together == [generate([prompt])[0] for prompt in PROMPTS]
@@ -82,9 +91,9 @@ def make_ending(generator, after):
 
 def test_generation_stops_at_the_end_token_and_counts_it():
     generator = make_generator()
-    whole = generator.generate(PROMPTS[:1], Decoding(24))[0]
+    whole = answers(generator, PROMPTS[:1], Decoding(24))[0]
     make_ending(generator, after=4)
-    stopped = generator.generate(PROMPTS[:1], Decoding(24))[0]
+    stopped = answers(generator, PROMPTS[:1], Decoding(24))[0]
     assert stopped.tokens_out == 4
     assert "<|im_end|>" not in stopped.text
     assert whole.text.startswith(stopped.text)
@@ -96,12 +105,12 @@ def test_without_an_end_token_every_new_token_is_counted():
     generator.model.lm_head.register_forward_hook(
         lambda module, inputs, output: output.index_fill(-1, torch.tensor(generator._stop), -1e4)
     )
-    assert [generation.tokens_out for generation in generator.generate(PROMPTS, Decoding(7))] == [7] * len(PROMPTS)
+    assert [generation.tokens_out for generation in answers(generator, PROMPTS, Decoding(7))] == [7] * len(PROMPTS)
 
 
 def test_tokens_read_are_those_of_the_prompt_without_padding():
     generator = make_generator()
-    generations = generator.generate(PROMPTS, Decoding(2))
+    generations = answers(generator, PROMPTS, Decoding(2))
     assert [made.tokens_in for made in generations] == [len(generator.chat.encode_prompt(prompt)) for prompt in PROMPTS]
 
 
@@ -124,8 +133,29 @@ def test_what_the_prompt_says_may_be_said_again():
         return output
 
     generator.model.lm_head.register_forward_hook(said_before_is_narrowly_best)
-    free = generator.generate([prompt], Decoding(2))[0].text
+    free = answers(generator, [prompt], Decoding(2))[0].text
     assert free == "aa"
-    limited = generator.generate([prompt], Decoding(2, repetition_penalty=5.0, no_repeat_ngram=1))[0].text
+    limited = answers(generator, [prompt], Decoding(2, repetition_penalty=5.0, no_repeat_ngram=1))[0].text
     assert limited[0] == "a"
     assert limited != "aa"
+
+
+def test_of_more_than_a_batch_the_longest_come_first_and_together(monkeypatch):
+    """So that little is padding; a batch keeps the order in which its calls were submitted."""
+    generator = make_generator(batch_size=2)
+    lengths = []
+    whole = generator._generate
+    monkeypatch.setattr(
+        generator, "_generate", lambda prompts, rows, _: lengths.append(list(map(len, rows))) or whole(prompts, rows, _)
+    )
+    generator.submit([Call(text, prompt, Decoding(2)) for text, prompt in zip(TEXTS, PROMPTS, strict=True)])
+    made = [[key for key, _ in generator.collect()] for _ in range(4)]
+    assert made == [["a long list of books about the sea and its birds", "green lamps"], ["tea", "x"], [""], []]
+    assert [*lengths[0], *lengths[1], *lengths[2]] == sorted([*lengths[0], *lengths[1], *lengths[2]], reverse=True)
+
+
+def test_sampling_is_refused_rather_than_left_out():
+    generator = make_generator()
+    generator.submit([Call("k", PROMPTS[0], Decoding(2, temperature=0.7))])
+    with pytest.raises(ModelError, match=r"temperature 0\.7: local weights are decoded greedily; set it to 0"):
+        generator.collect()

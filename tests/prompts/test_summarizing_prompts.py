@@ -106,3 +106,22 @@ def test_the_summary_of_the_model_is_not_cut_when_it_comes_back():
     writer = make_writer(max_new_tokens=30)
     written = " " + "y" * 29  # 30 tokens of this tokenizer, all that the model may write
     assert writer.update(writer.finish(written), ["b0"]).user[1].text == writer.finish(written)
+
+
+def test_a_structured_summary_is_asked_for_by_its_lines_and_kept_on_one():
+    writer = make_writer({"b0": {"title": "Sea", "subject": "birds"}}, form="structured")
+    block = decode(CHAT.encode_prompt(writer.block(["b0"])))
+    assert block.endswith(
+        "Write the profile of this reader, with one line each for: likes, dislikes, topics, length, recently."
+        "<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert "Profile so far: likes: sea | topics: birds\n" in decode(
+        CHAT.encode_prompt(writer.update(writer.finish("likes: sea \n\ntopics: birds\n"), ["b0"]))
+    )
+
+
+def test_a_structured_summary_is_not_cut_when_it_comes_back():
+    writer = make_writer(max_new_tokens=60, form="structured")
+    written = "likes: a\ndislikes: b\ntopics: c\nlength: d\n"
+    written += "recently: " + "y" * (60 - len(written) - 10)
+    assert writer.update(writer.finish(written), ["b0"]).user[1].text == writer.finish(written)

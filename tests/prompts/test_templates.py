@@ -4,7 +4,7 @@ import pytest
 
 from trsr.errors import ConfigError
 from trsr.llm.protocol import Piece
-from trsr.prompts.templates import SHIPPED, TemplateSet
+from trsr.prompts.templates import LINES, SHIPPED, TemplateSet
 
 SETS = ("books", "films", "generic", "news", "shop")
 PARTS = {
@@ -18,6 +18,10 @@ PARTS = {
     "summary_block": {"texts": ["T1", "T2"]},
     "summary_update": {"summary": "S", "texts": ["T1", "T2"]},
     "summary_merge": {"texts": ["T1", "T2"]},
+    "structured_system": {},
+    "structured_block": {"texts": ["T1", "T2"]},
+    "structured_update": {"summary": "S", "texts": ["T1", "T2"]},
+    "structured_merge": {"texts": ["T1", "T2"]},
 }
 
 
@@ -139,6 +143,30 @@ def test_words_that_are_not_yaml_are_one_sentence(own, content):
         TemplateSet(str(own))
     assert str(error.value).startswith(f"{own}/words.yaml: not readable as YAML: ")
     assert "\n" not in str(error.value)
+
+
+def test_the_lines_of_a_structured_summary_are_named_by_the_set(own):
+    assert list(TemplateSet("shop").form.values()) == ["likes", "dislikes", "brands", "price", "recently"]
+    words = 'line_likes: "mag"\nline_dislikes: ""\nline_topics: "Themen"\nline_change: "neu"\n'
+    (own / "words.yaml").write_text(words, encoding="utf-8")
+    mine = TemplateSet(str(own))
+    assert mine.form == {"likes": "mag", "topics": "Themen", "change": "neu"}
+    assert mine.text("structured_block", texts=[]).endswith("one line each for: mag, Themen, neu.")
+
+
+@pytest.mark.parametrize("words", ['line_topics: "Likes"\n', "".join(f'line_{line}: ""\n' for line in LINES)])
+def test_lines_that_cannot_be_told_apart_are_refused(own, words):
+    (own / "words.yaml").write_text(words, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"words\.yaml: the words line_\.\.\. name no line or one twice"):
+        TemplateSet(str(own)).text("structured_system")
+
+
+def test_function_words_and_refusals_are_those_of_the_language(own):
+    words = 'function_words: "der die UND"\nrefusals: "Es tut mir leid; ich kann nicht;"\n'
+    (own / "words.yaml").write_text(words, encoding="utf-8")
+    mine = TemplateSet(str(own))
+    assert mine.function_words == {"der", "die", "und"}
+    assert mine.refusals == ("Es tut mir leid", "ich kann nicht")
 
 
 def test_a_word_named_like_the_data_does_not_hide_the_data(own):

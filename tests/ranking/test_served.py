@@ -12,6 +12,7 @@ from probability_server import MODEL, drop, next_logits_of, put, serving
 from tiny import make_model, make_tokenizer
 from trsr.config import PromptConfig
 from trsr.errors import ConfigError, ModelError
+from trsr.llm import http
 from trsr.llm.chat import ChatFormat
 from trsr.prompts.items import ItemTexts
 from trsr.prompts.ranking import RankingPrompt, RankingPrompts
@@ -69,7 +70,7 @@ def local(model, answers, prompts):
 
 @pytest.fixture(params=["vllm", "sglang"])
 def server(next_logits, request, monkeypatch):
-    monkeypatch.setattr(served, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(http, "_FIRST_WAIT", 0.001)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serving(next_logits, request.param) as running:
         yield running

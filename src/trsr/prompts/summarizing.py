@@ -20,31 +20,39 @@ class SummarizingPrompts:
 
     def __init__(self, templates: TemplateSet, items: ItemTexts, chat: ChatFormat, config: SummaryConfig) -> None:
         self._templates, self.items, self._chat, self._config = templates, items, chat, config
-        self._system = templates.pieces("summary_system")
-        self._start = templates.text("summary_start").strip()
+        self._parts = "structured" if config.form == "structured" else "summary"
+        self._system = templates.pieces(f"{self._parts}_system")
+        # a structured answer has no start: the form gives every name, the first one too
+        self._start = "" if config.form == "structured" else templates.text("summary_start").strip()
         self.summary_tokens = config.max_new_tokens + len(chat.encode((Piece(self._start, True),)))
+        if config.form == "structured":
+            self.summary_tokens += 3 * len(templates.form)  # " | " takes more tokens than the line end it stands for
         self.summaries_shortened = 0
         self._check_block()
         self.fan_in = self._find_fan_in()
 
     def block(self, items: Sequence[str]) -> Prompt:
         """Summarise the first block of a history, or a block on its own."""
-        return self._prompt("summary_block", {"texts": self._texts(items)})
+        return self._prompt("block", {"texts": self._texts(items)})
 
     def update(self, summary: str, items: Sequence[str]) -> Prompt:
         """Renew a summary by the next block."""
-        return self._prompt("summary_update", {"summary": self._short(summary), "texts": self._texts(items)})
+        return self._prompt("update", {"summary": self._short(summary), "texts": self._texts(items)})
 
     def merge(self, summaries: Sequence[str]) -> Prompt:
         """Bring summaries of several blocks together."""
-        return self._prompt("summary_merge", {"texts": [self._short(summary) for summary in summaries]})
+        return self._prompt("merge", {"texts": [self._short(summary) for summary in summaries]})
 
     def finish(self, generated: str) -> str:
-        """The summary: the start that the template gives and what the model wrote behind it, on one line."""
-        return make_inert(f"{self._start} {generated}")
+        """The summary: the start that the template gives and what the model wrote behind it, on one line.
+
+        The lines of a structured summary are joined by " | ", as the attributes of an item are.
+        """
+        lines = generated.splitlines() if self._config.form == "structured" else [f"{self._start} {generated}"]
+        return make_inert(" | ".join(line.strip() for line in lines if line.strip()))
 
     def _prompt(self, part: str, data: dict[str, str | list[str]]) -> Prompt:
-        return Prompt(self._system, self._templates.pieces(part, data), self._start)
+        return Prompt(self._system, self._templates.pieces(f"{self._parts}_{part}", data), self._start)
 
     def _texts(self, items: Sequence[str]) -> list[str]:
         return [self.items.text(item, self._config.item_tokens) for item in items]
@@ -55,7 +63,7 @@ class SummarizingPrompts:
         return text
 
     def _check_block(self) -> None:
-        frame = self._prompt("summary_update", {"summary": "", "texts": ["-"] * self._config.block_size})
+        frame = self._prompt("update", {"summary": "", "texts": ["-"] * self._config.block_size})
         needed = len(self._chat.encode_prompt(frame)) + self.summary_tokens
         needed += self._config.block_size * self._config.item_tokens
         if needed > self._config.max_prompt_tokens:
@@ -65,8 +73,6 @@ class SummarizingPrompts:
             )
 
     def _find_fan_in(self) -> int:
-        frames = [
-            len(self._chat.encode_prompt(self._prompt("summary_merge", {"texts": ["-"] * count}))) for count in (1, 2)
-        ]
+        frames = [len(self._chat.encode_prompt(self._prompt("merge", {"texts": ["-"] * count}))) for count in (1, 2)]
         each = frames[1] - frames[0]
         return (self._config.max_prompt_tokens - (frames[0] - each)) // (each + self.summary_tokens)

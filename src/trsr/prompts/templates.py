@@ -19,8 +19,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from trsr.errors import ConfigError
 from trsr.llm.protocol import Piece
+from trsr.llm.words import words
 
 SHIPPED = Path(__file__).parent / "templates"
+LINES = ("likes", "dislikes", "topics", "measure", "change")
 _MARK = re.compile("\ue0a1([0-9]+)\ue0a1")
 
 
@@ -47,7 +49,8 @@ class TemplateSet:
     def text(self, part: str, **values: Any) -> str:
         """Render one part to plain text. Raises `ConfigError` naming the template file."""
         try:
-            return self._environment.get_template(f"{part}.j2").render({**self.words, **values})
+            known = {**self.words, "form": list(self.form.values()), **values}
+            return self._environment.get_template(f"{part}.j2").render(known)
         except jinja2.TemplateError as error:
             raise ConfigError(f"template {self.name}/{part}.j2: {error.message or type(error).__name__}") from None
         except (TypeError, ValueError, ArithmeticError) as error:  # an expression in a user's template, or no UTF-8
@@ -97,6 +100,25 @@ class TemplateSet:
     def no(self) -> str:
         """The answer word for any other candidate."""
         return str(self.words["no"])
+
+    @cached_property
+    def form(self) -> dict[str, str]:
+        """The lines of a structured summary: what each of `LINES` is called here, without those that have no name."""
+        names = {line: self.words[f"line_{line}"].strip() for line in LINES}
+        form = {line: name for line, name in names.items() if name}
+        if not form or len({name.casefold() for name in form.values()}) < len(form):
+            raise ConfigError(f"{self.folder}/words.yaml: the words line_... name no line or one twice; name each once")
+        return form
+
+    @cached_property
+    def function_words(self) -> frozenset[str]:
+        """Words of the set's language that say nothing by themselves, caseless."""
+        return frozenset(words(self.words["function_words"]))
+
+    @cached_property
+    def refusals(self) -> tuple[str, ...]:
+        """How an answer begins that refuses the task, in the set's language."""
+        return tuple(phrase.strip() for phrase in self.words["refusals"].split(";") if phrase.strip())
 
 
 def _read_words(folder: Path) -> dict[str, str]:

@@ -3,39 +3,29 @@
 Every candidate is sent as the ids of its whole prompt, never as text, so the server reads what the local path reads;
 the server's prefix cache shares the prefix of a user. The log-probabilities of both answers are asked for by id. Their
 difference is the log-odds: the softmax normaliser cancels, and nothing depends on which tokens are likely.
-
-The calls run in an event loop on a thread of its own, so scoring works inside a notebook's loop as well.
 """
 
 import math
-import os
-import random
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any, Literal
 
 import anyio
-import httpx2
 import numpy as np
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from trsr.data.scoring import Scores
 from trsr.errors import ConfigError, ModelError
 from trsr.llm.chat import Answers
+from trsr.llm.http import Connections, ModelServer
 from trsr.prompts.ranking import RankingPrompt
 from trsr.ranking.server_protocols import PROTOCOLS, ServerProtocol, Tokens
 
 Protocol = Literal["auto", "vllm", "sglang"]
 
 _PROMPTS_PER_CALL = 64
-_ATTEMPTS = 6
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 _NO_PROBABILITY = -9999.0  # vLLM writes this for minus infinity, SGLang the lowest float
 
 
@@ -86,16 +76,15 @@ class ServedScoring:
         timeout: float = 300.0,
         api_key_env: str | None = None,
     ) -> None:
-        self.url, self.model, self.answers = _address(url), model, answers
         if protocol not in ("auto", *PROTOCOLS):
             raise ConfigError(f"protocol {protocol!r}: unknown; take auto, {' or '.join(PROTOCOLS)}")
-        if concurrency < 1 or not timeout > 0:
-            raise ConfigError(f"concurrency {concurrency}, timeout {timeout}: both must be above 0")
-        self.concurrency, self.timeout, self.api_key_env = concurrency, timeout, api_key_env
+        self.server = ModelServer(url, concurrency, timeout, api_key_env)
+        self.server.on_retry = self._count_retry
+        self.url, self.model, self.answers = self.server.url, model, answers
         self.report = ServedReport()
         self.on_pass: Callable[[ServedReport], object] = lambda report: None
-        with self._session() as (portal, client):
-            card = self._card(portal.call(self._call, client, "GET", "/v1/models", None))
+        with self.server.session() as (portal, connections):
+            card = self.server.card(portal.call(self.server.call, connections, "GET", "/v1/models"), model)
         self.protocol = str(card.get("owned_by")) if protocol == "auto" else protocol
         if self.protocol not in PROTOCOLS:
             raise ModelError(f"{self.url} says it is {self.protocol!r}; name its protocol, vllm or sglang")
@@ -116,16 +105,16 @@ class ServedScoring:
         `ModelError` when the server fails for good or does not give the probabilities.
         """
         waiting: deque[list[Future[list[float]]]] = deque()
-        with self._session() as (portal, client):
-            limiter = portal.call(anyio.CapacityLimiter, self.concurrency)
+        with self.server.session() as (portal, connections):
+            limiter = portal.call(anyio.CapacityLimiter, self.server.concurrency)
             try:
                 for prompt in prompts:
                     calls = [
-                        portal.start_task_soon(self._ask, client, limiter, prompt.prefix, suffixes)
+                        portal.start_task_soon(self._ask, connections, limiter, prompt.prefix, suffixes)
                         for suffixes in _batches(prompt.suffixes)
                     ]
                     waiting.append(calls)
-                    while sum(max(len(calls), 1) for calls in waiting) > 4 * self.concurrency:
+                    while sum(max(len(calls), 1) for calls in waiting) > 4 * self.server.concurrency:
                         yield self._collect(waiting[0])
                         waiting.popleft()
                 while waiting:
@@ -135,14 +124,8 @@ class ServedScoring:
                 for call in (call for calls in waiting for call in calls):
                     call.cancel()
 
-    @contextmanager
-    def _session(self) -> Iterator[tuple[BlockingPortal, httpx2.AsyncClient]]:
-        headers = _authorization(self.api_key_env)
-        limits = httpx2.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
-        with start_blocking_portal() as portal:
-            client = httpx2.AsyncClient(headers=headers, timeout=self.timeout, limits=limits, verify=_certificates())
-            with portal.wrap_async_context_manager(client):
-                yield portal, client
+    def _count_retry(self) -> None:
+        self.report.retries += 1
 
     def _collect(self, calls: Sequence[Future[list[float]]]) -> Scores:
         start = time.perf_counter()
@@ -154,13 +137,14 @@ class ServedScoring:
         return np.array(values, dtype=np.float32)
 
     async def _ask(
-        self, client: httpx2.AsyncClient, limiter: anyio.CapacityLimiter, prefix: Tokens, suffixes: Sequence[Tokens]
+        self, connections: Connections, limiter: anyio.CapacityLimiter, prefix: Tokens, suffixes: Sequence[Tokens]
     ) -> list[float]:
         spoken = PROTOCOLS[self.protocol]
         async with limiter:
             prompts = [prefix + suffix for suffix in suffixes]
             sent = sum(map(len, prompts))
-            reply = await self._call(client, "POST", spoken.path, spoken.body(self.model, self.answers, prompts))
+            body = spoken.body(self.model, self.answers, prompts)
+            reply = await self.server.call(connections, "POST", spoken.path, body)
         self.report.requests += 1
         self.report.tokens += sent
         try:
@@ -191,107 +175,6 @@ class ServedScoring:
             )
         return float(yes) - float(no)
 
-    async def _call(self, client: httpx2.AsyncClient, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
-        """The parsed answer; tries again where the connection broke or the server is busy or failing."""
-        failure = ""
-        for attempt in range(_ATTEMPTS):
-            asked = 0.0
-            try:
-                response = await client.request(method, self.url + path, json=body)
-            except httpx2.TimeoutException:
-                failure = f"gave no answer in {self.timeout:g} s"
-            except httpx2.RequestError as error:
-                failure = f"could not be reached ({type(error).__name__}: {error})"
-            else:
-                if response.status_code != 429 and response.status_code < 500:
-                    return self._parse(response, path)
-                failure = f"answered {response.status_code} ({_said(response)})"
-                asked = _retry_after(response)
-            if attempt + 1 < _ATTEMPTS:
-                self.report.retries += 1
-                wait = _FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.0)  # or all would come back at once
-                await anyio.sleep(max(asked, wait))
-        raise ModelError(
-            f"{self.url}{path} {failure}, {_ATTEMPTS} times in a row; see to the server, raise the timeout or lower "
-            "the concurrency"
-        )
-
-    def _parse(self, response: httpx2.Response, path: str) -> Any:
-        status = response.status_code
-        if status in (401, 403):
-            held = f"the key in {self.api_key_env}" if self.api_key_env else "a request without a key"
-            raise ModelError(f"{self.url}{path} refused {held} ({status}); name the variable that holds a valid key")
-        if status == 404:
-            raise ModelError(
-                f"{self.url}{path} answered 404 ({_said(response)}); check the url, the protocol and the model name "
-                f"{self.model}"
-            )
-        if status != 200:
-            raise ModelError(f"{self.url}{path} answered {status} ({_said(response)}); change what it complains about")
-        try:
-            return response.json()
-        except ValueError:
-            raise ModelError(
-                f"{self.url}{path} answered with invalid JSON; check that the url is the server's and what lies between"
-            ) from None
-
-    def _card(self, reply: Any) -> Mapping[str, Any]:
-        try:
-            cards: dict[str, dict[str, Any]] = {str(card["id"]): dict(card) for card in reply["data"]}
-        except (KeyError, TypeError, ValueError):
-            raise ModelError(
-                f"{self.url}/v1/models answered without a list of models; check that the url is a vLLM or SGLang "
-                "server's"
-            ) from None
-        if self.model not in cards:
-            raise ModelError(f"{self.url} does not serve {self.model}; it serves {', '.join(cards) or 'nothing'}")
-        return cards[self.model]
-
-
-def _address(url: str) -> str:
-    """The server's address without `/v1`; messages and manifests show it, so it must not hold a secret."""
-    if any(mark in url for mark in "@?#"):
-        raise ConfigError("url: holds credentials, a query or a fragment; leave them out and name the key's variable")
-    try:
-        parsed = httpx2.URL(url)
-    except httpx2.InvalidURL:
-        parsed = httpx2.URL("")
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigError(f"url {url!r}: not a server's address; write it as http://host:port")
-    return url.rstrip("/").removesuffix("/v1").rstrip("/")
-
-
-def _authorization(variable: str | None) -> dict[str, str]:
-    if variable is None:
-        return {}
-    key = os.environ.get(variable, "").strip()
-    if not key or not key.isascii() or not key.isprintable():
-        raise ConfigError(f"api_key_env {variable}: the environment holds no usable key there; export it")
-    return {"Authorization": f"Bearer {key}"}
-
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    """Read once, as reading them takes longer than a short request."""
-    return httpx2.create_ssl_context()
-
 
 def _batches(suffixes: Sequence[Tokens]) -> list[Sequence[Tokens]]:
     return [suffixes[start : start + _PROMPTS_PER_CALL] for start in range(0, len(suffixes), _PROMPTS_PER_CALL)]
-
-
-def _retry_after(response: httpx2.Response) -> float:
-    """The seconds that the server asks to wait, within reason; a date counts as none."""
-    asked = response.headers.get("Retry-After", "")
-    return min(float(asked), _LONGEST_WAIT) if asked.isdecimal() else 0.0
-
-
-def _said(response: httpx2.Response) -> str:
-    """The server's own words, short and on one line."""
-    try:
-        reply = response.json()
-        error = reply.get("error", reply)
-        words = str(error.get("message", error) if isinstance(error, dict) else error)
-    except (ValueError, AttributeError):
-        words = response.text
-    return " ".join(words.split())[:200]
