@@ -73,10 +73,10 @@ def make_call(number):
 def measure_ours(url, calls, slots):
     """As the runner does it: whatever is free is filled as soon as answers are handed over."""
     generator = ServerGenerator(url, "m", concurrency=slots)
-    generator.submit([make_call(-1 - number) for number in range(slots)])  # connections are opened
+    generator.submit([make_call(-1 - number) for number in range(generator.slots)])  # connections are opened
     while generator.collect():
         pass
-    made, sent, start = 0, slots, time.perf_counter()
+    made, sent, start, cpu = 0, generator.slots, time.perf_counter(), time.process_time()
     generator.submit([make_call(number) for number in range(sent)])
     while made < calls:
         free = len(generator.collect())
@@ -84,9 +84,9 @@ def measure_ours(url, calls, slots):
         more = min(free, calls - sent)
         generator.submit([make_call(number) for number in range(sent, sent + more)])
         sent += more
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     generator.close()
-    return calls / seconds
+    return calls / seconds, cpu / calls
 
 
 def bodies(calls):
@@ -107,7 +107,7 @@ async def measure_bare(url, calls, slots):
                 (await client.post(f"{url}/v1/chat/completions", json=body)).json()
 
         await at_once(work, slots, slots)
-        return calls / await at_once(work, calls, slots)
+        return await at_once(work, calls, slots)
 
 
 async def measure_sockets(url, calls, slots):
@@ -123,25 +123,29 @@ async def measure_sockets(url, calls, slots):
             json.loads(await reader.readexactly(int(head.rpartition(b":")[2])))
         writer.close()
 
-    return calls / await at_once(work, calls, slots)
+    return await at_once(work, calls, slots)
 
 
 async def at_once(work, calls, slots):
-    waiting, start = bodies(calls), time.perf_counter()
+    waiting, start, cpu = bodies(calls), time.perf_counter(), time.process_time()
     await asyncio.gather(*[work(waiting) for _ in range(slots)])
-    return time.perf_counter() - start
+    return calls / (time.perf_counter() - start), (time.process_time() - cpu) / calls
 
 
 def measure_http(calls=4000, slots=64, rounds=3):
-    """Calls a second of every client, one number a round."""
+    """Calls a second and CPU seconds a call of every client, one pair a round."""
     server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
     url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
     found = {"ours": [], "bare httpx2": [], "sockets": []}
     try:
-        for _ in range(rounds):
-            found["ours"].append(measure_ours(url, calls, slots))
-            found["bare httpx2"].append(asyncio.run(measure_bare(url, calls, slots)))
-            found["sockets"].append(asyncio.run(measure_sockets(url, calls, slots)))
+        measures = {
+            "ours": measure_ours,
+            "bare httpx2": lambda *asked: asyncio.run(measure_bare(*asked)),
+            "sockets": lambda *asked: asyncio.run(measure_sockets(*asked)),
+        }
+        for number in range(rounds):
+            for name in list(measures)[:: -1 if number % 2 else 1]:  # what comes first has no advantage
+                found[name].append(measures[name](url, calls, slots))
     finally:
         server.terminate()
         server.wait()
@@ -162,8 +166,9 @@ def main():
     print(f"{options.slots} in flight, {SECONDS:g} s an answer: at most {options.slots / SECONDS:,.0f} calls/s")
     found = measure_http(options.calls, options.slots, options.rounds)
     for name, values in found.items():
-        rounds = ", ".join(f"{value:,.0f}" for value in values)
-        print(f"{name:12} {statistics.median(values):7,.0f} calls/s  (rounds: {rounds})")
+        speed, cpu = (statistics.median(column) for column in zip(*values, strict=True))
+        rounds = ", ".join(f"{value:,.0f}" for value, _ in values)
+        print(f"{name:12} {speed:7,.0f} calls/s  {1e6 * cpu:5,.0f} us CPU a call  (rounds: {rounds})")
 
 
 if __name__ == "__main__":

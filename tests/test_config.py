@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from trsr import config as config_module
 from trsr.config import (
+    BackendConfig,
     BookshopConfig,
     CandidateConfig,
     DataConfig,
@@ -56,6 +57,20 @@ SETTINGS = {
     CandidateConfig: st.builds(CandidateConfig, negatives=positive, train_negatives=positive),
     PromptConfig: st.builds(
         PromptConfig, template=text, recent_items=st.integers(0, 50), show_ids=st.booleans(), item_tokens=st.just(8)
+    ),
+    BackendConfig: st.builds(BackendConfig, kind=st.sampled_from(["local", "vllm"]))
+    | st.builds(
+        BackendConfig,
+        kind=st.just("openai"),
+        url=text,
+        model=text,
+        api_key_env=st.none() | text,
+        concurrency=positive,
+        timeout=rates,
+        max_calls=st.none() | positive,
+        max_tokens=st.none() | positive,
+        answer_start=st.sampled_from(["auto", "continue", "tell"]),
+        more=st.dictionaries(text, st.none() | text | st.integers() | st.booleans()),
     ),
     SummaryConfig: st.builds(
         SummaryConfig,
@@ -138,6 +153,20 @@ def test_a_wrong_value_is_named_by_its_field(values, sentence):
         parse_settings(ExperimentConfig, {"name": "x", "data": {"path": "d"}} | values, "my.yaml")
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"kind": "openai", "model": "m"}, "kind openai needs the url of the server and the model that it serves"),
+        ({"kind": "openai", "url": "http://shop"}, "kind openai needs the url of the server and the model"),
+        ({"kind": "vllm", "url": "http://shop"}, "kind vllm has no url; leave it out, or set kind to openai"),
+        ({"max_calls": 5}, "kind local has no max_calls; leave it out, or set kind to openai"),
+    ],
+)
+def test_a_backend_is_whole_and_has_nothing_that_it_does_not_use(values, sentence):
+    with pytest.raises(ConfigError, match=f"^my.yaml: {sentence}"):
+        parse_settings(BackendConfig, values, "my.yaml")
 
 
 def test_a_relative_data_path_is_taken_from_the_folder_of_the_file(tmp_path, monkeypatch):

@@ -93,6 +93,37 @@ class PromptConfig(Settings):
     max_tokens: Annotated[int, Field(ge=64)] = 2048
 
 
+class BackendConfig(Settings):
+    """Where an LLM runs: "local" weights in this process, an "openai"-compatible server, "vllm" in this process.
+
+    The rest is for servers. `model` is the name that the server serves, `api_key_env` the environment variable that
+    holds the key, `concurrency` the requests in flight, `timeout` the seconds that one may take, `answer_start` how
+    the start of an answer is given. `max_calls` and `max_tokens` bound what is spent in total. `more` is added to
+    every request; null takes a setting out of it.
+    """
+
+    kind: Literal["local", "openai", "vllm"] = "local"
+    url: str | None = None
+    model: str | None = None
+    api_key_env: str | None = None
+    concurrency: Count = 64
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+    max_calls: Count | None = None
+    max_tokens: Count | None = None
+    answer_start: Literal["auto", "continue", "tell"] = "auto"
+    more: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        fields = type(self).model_fields.items()
+        asked = sorted(name for name, field in fields if name != "kind" and getattr(self, name) != field.default)
+        if self.kind == "openai" and (self.url is None or self.model is None):
+            raise ValueError("kind openai needs the url of the server and the model that it serves")
+        if self.kind != "openai" and asked:
+            raise ValueError(f"kind {self.kind} has no {asked[0]}; leave it out, or set kind to openai")
+        return self
+
+
 class SummaryConfig(Settings):
     """How histories are segmented and summarised, and by which LLM.
 

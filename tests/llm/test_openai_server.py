@@ -61,8 +61,8 @@ def collect_all(generator):
 
 
 def submit_at_once(server, generator, calls):
-    """Let the server answer when it has as many requests as there are slots."""
-    server.gate, server.full_at = threading.Event(), generator.slots
+    """Let the server answer when it has as many requests as there may be."""
+    server.gate, server.full_at = threading.Event(), generator.server.concurrency
     generator.submit(calls)
     assert server.gate.wait(10)
 
@@ -198,7 +198,7 @@ def test_half_a_surrogate_pair_does_not_stop_a_run(server, make):
 # many at once
 
 
-def test_as_many_requests_are_in_flight_as_there_are_slots_and_no_more(server, make):
+def test_as_many_requests_are_in_flight_as_there_may_be_and_no_more(server, make):
     generator = make(concurrency=8)
     submit_at_once(server, generator, [make_call(f"k{place}", str(place)) for place in range(20)])
     assert len(collect_all(generator)) == 20

@@ -100,7 +100,8 @@ class ServerGenerator:
     ) -> None:
         if answer_start not in ("auto", "continue", "tell"):
             raise ConfigError(f"answer_start {answer_start!r}: unknown; take auto, continue or tell")
-        self.model, self.slots, self.report = model, concurrency, ServerReport()
+        self.model, self.report = model, ServerReport()
+        self.slots = 2 * concurrency  # the next call is there when an answer comes, however busy the caller is
         self.server = ModelServer(url, concurrency, timeout, api_key_env, attempts)
         self.server.on_retry = self._count_retry
         self._under_way = 0
@@ -122,7 +123,7 @@ class ServerGenerator:
         self.fingerprint = "/".join([kind, model, start, *([json.dumps(more, sort_keys=True)] if more else [])])
 
     def submit(self, calls: Sequence[Call]) -> None:
-        """Send calls, at most `slots` at once."""
+        """Take up calls; those for which no connection is free wait for one."""
         self._under_way += len(calls)
         self._portal.start_task_soon(self._take, list(calls))
 
@@ -145,10 +146,10 @@ class ServerGenerator:
 
     @asynccontextmanager
     async def _workers(self) -> AsyncIterator[MemoryObjectSendStream[Call]]:
-        """A worker for every slot; gives what they take calls from, and stops them in the end."""
+        """A worker for every connection; gives what they take calls from, and stops them in the end."""
         sending, receiving = anyio.create_memory_object_stream[Call](math.inf)
         async with anyio.create_task_group() as workers, sending, receiving:
-            for _ in range(self.slots):
+            for _ in range(self.server.concurrency):
                 workers.start_soon(self._work, receiving)
             try:
                 yield sending

@@ -61,6 +61,6 @@ def backend(request, chat, model, tmp_path, monkeypatch):
     else:
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         with chatting("vllm" if request.param == "server that continues" else "library") as server:
-            generator = ServerGenerator(server.url, MODEL, concurrency=4, timeout=20)
+            generator = ServerGenerator(server.url, MODEL, concurrency=2, timeout=20)
             yield Backend(generator, lambda: setattr(server, "fault_of", lambda body: "refusing"))
             generator.close()
