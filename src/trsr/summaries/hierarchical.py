@@ -1,10 +1,19 @@
 """The hierarchical summary: blocks on their own, then merged level by level (LLM-TRSR, after CNNs)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from trsr.errors import ConfigError
-from trsr.summaries.plan import Plan, SummaryPrompts
+from trsr.summaries.plan import Plan, Request, SummaryPrompts, Wave
 from trsr.summaries.segments import segment_by_count
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A summary in the tree, and the items under it."""
+
+    text: str
+    items: tuple[str, ...]
 
 
 def hierarchical(blocks: Sequence[Sequence[str]], prompts: SummaryPrompts) -> Plan:
@@ -19,9 +28,27 @@ def hierarchical(blocks: Sequence[Sequence[str]], prompts: SummaryPrompts) -> Pl
     """
     if prompts.fan_in < 2:
         raise ConfigError("two summaries do not fit into one merge prompt; raise summaries.max_prompt_tokens")
-    level = yield [prompts.block(block) for block in blocks]
+    if not blocks:
+        return ""
+    leaves = tuple(Request(prompts.block(block), tuple(block)) for block in blocks)
+    texts = yield Wave(leaves, _levels(len(blocks), prompts.fan_in))
+    level = [_Node(text, leaf.items) for text, leaf in zip(texts, leaves, strict=True)]
     while len(level) > 1:
         groups = segment_by_count(level, prompts.fan_in)
-        merged = yield [prompts.merge(group) for group in groups if len(group) > 1]
+        merges = tuple(_merge(group, prompts) for group in groups if len(group) > 1)
+        texts = yield Wave(merges, _levels(len(groups), prompts.fan_in))
+        merged = [_Node(text, merge.items) for text, merge in zip(texts, merges, strict=True)]
         level = merged + [group[0] for group in groups if len(group) == 1]
-    return level[0] if level else ""
+    return level[0].text
+
+
+def _merge(group: Sequence[_Node], prompts: SummaryPrompts) -> Request:
+    return Request(prompts.merge([node.text for node in group]), tuple(item for node in group for item in node.items))
+
+
+def _levels(count: int, fan_in: int) -> int:
+    """How many levels of merges stand above `count` summaries."""
+    levels = 0
+    while count > 1:
+        count, levels = -(-count // fan_in), levels + 1
+    return levels

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from trsr.summaries.plan import Plan, SummaryPrompts
+from trsr.summaries.plan import Plan, Request, SummaryPrompts, Wave
 
 
 def recurrent(blocks: Sequence[Sequence[str]], prompts: SummaryPrompts) -> Plan:
@@ -12,7 +12,9 @@ def recurrent(blocks: Sequence[Sequence[str]], prompts: SummaryPrompts) -> Plan:
     blocks there is no call and the summary is empty.
     """
     summary = ""
-    for block in blocks:
+    had: tuple[str, ...] = ()
+    for place, block in enumerate(blocks, 1):
+        had += tuple(block)
         prompt = prompts.update(summary, block) if summary else prompts.block(block)
-        [summary] = yield [prompt]
+        [summary] = yield Wave((Request(prompt, had, summary),), len(blocks) - place)
     return summary

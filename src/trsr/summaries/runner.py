@@ -1,28 +1,39 @@
-"""The runner: the calls of many users in full batches, each stored the moment it is made."""
+"""The runner: the calls of many users, always as many under way as the backend wants, each stored once it is made."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from trsr.llm.protocol import Decoding, Generation, Generator, Prompt
-from trsr.summaries.plan import Plan
+from trsr.llm.protocol import Call, Decoding, Generation, Generator, Prompt
+from trsr.summaries.plan import Plan, Request
+from trsr.summaries.quality import Examined
 from trsr.summaries.store import SummaryStore, call_key
 
-BATCHES_IN_SIGHT = 8
+SLOTS_IN_SIGHT = 8
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan to be run: `name` tells it from others, `user` is whose history it reads."""
+
+    name: str
+    user: str
+    plan: Plan
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The stored state of a user: the summary, and the text of every call in order, as the summary grew."""
+    """A user's summary, its text after every step, and the keys of the calls that it is made of."""
 
     summary: str
     steps: tuple[str, ...]
+    keys: tuple[str, ...] = ()
 
     @property
     def calls(self) -> int:
         """How many LLM calls the summary is made of."""
-        return len(self.steps)
+        return len(self.keys)
 
 
 @dataclass(frozen=True)
@@ -37,16 +48,20 @@ class Usage:
         return Usage(self.calls + other.calls, self.tokens_in + other.tokens_in, self.tokens_out + other.tokens_out)
 
 
-@dataclass(frozen=True)
+@dataclass
 class SummaryCounts:
-    """What a run has done: users finished, calls made, and calls found in the store.
+    """What a run has done: users finished, calls made and found in the store, and what was wrong with texts.
 
-    A call that several users share is made once and found by all but the first.
+    A call that several users share is made once and found by all but the first. `faults` are those of single calls;
+    `retried` calls were made again with other decoding, and `replaced` texts were of no use then either.
     """
 
     users: int = 0
     made: Usage = field(default_factory=Usage)
     found: Usage = field(default_factory=Usage)
+    faults: Counter[str] = field(default_factory=Counter)
+    retried: int = 0
+    replaced: Counter[str] = field(default_factory=Counter)
 
     @property
     def total(self) -> Usage:
@@ -55,22 +70,41 @@ class SummaryCounts:
 
 
 @dataclass(frozen=True)
-class _Call:
-    """A prompt, and how many calls of its plan come before it."""
+class Judge:
+    """What becomes of a generation.
 
-    prompt: Prompt
-    depth: int
+    `examine` gives its text and faults, `retry` is the decoding of a second attempt at a faulty one, and `stand_in`
+    writes about items where that is faulty too and there is no earlier summary.
+    """
+
+    examine: Callable[[Prompt, Generation], Examined]
+    retry: Decoding
+    stand_in: Callable[[Sequence[str]], str]
 
 
 @dataclass
-class _Job:
-    """A user whose plan waits for `calls`; `profile` is set when the plan is done."""
+class _Wanted:
+    """A request on its way: the calls made for it so far, and its text once there is one."""
 
-    user: str
-    plan: Plan
-    calls: list[tuple[str, Prompt]] = field(default_factory=list)
+    request: Request
+    calls: list[Call]
+    text: str | None = None
+
+
+@dataclass
+class _Running:
+    """A job whose plan waits for `wanted`; `profile` is set when the plan is done."""
+
+    job: Job
+    wanted: list[_Wanted] = field(default_factory=list)
+    left: int = 0
     steps: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
     profile: Profile | None = None
+
+    def lacking(self) -> list[Call]:
+        """The calls that the plan waits for."""
+        return [wanted.calls[-1] for wanted in self.wanted if wanted.text is None]
 
 
 def _ignore(counts: SummaryCounts) -> None:
@@ -80,14 +114,10 @@ def _ignore(counts: SummaryCounts) -> None:
 class SummaryRunner:
     """Runs the plans of many users on one backend.
 
-    The store is the only memory: what a plan asks for is read from it, what is missing is generated in
-    batches and stored at once. So a killed run loses the batch in flight and nothing else, and equal calls,
-    of this run or another, are made once. `finish` turns what the model wrote into a step of the summary; the
-    store keeps the text before that. `counts` adds up over all runs of a runner.
-
-    A backend's padded arithmetic may let a text depend on what shares its batch. So a batch is a function of the
-    plans and of what is stored, and nothing else: a run that was killed goes on with the very batches that it
-    would have made.
+    The store is the only memory: what a plan asks for is read from it, and what is missing is generated and stored
+    at once. So a killed run loses the calls under way and nothing else, and equal calls, of this run or another, are
+    made once. What a backend of batches is given is a function of plans and store, so that a run that was killed
+    makes the very batches that it would have made (`docs/decisions/0004`). `counts` adds up over all runs.
     """
 
     def __init__(
@@ -95,100 +125,161 @@ class SummaryRunner:
         generator: Generator,
         store: SummaryStore,
         decoding: Decoding,
-        finish: Callable[[str], str],
+        judge: Judge,
         window: int | None = None,
     ) -> None:
-        self.generator = generator
-        self.store = store
-        self.decoding = decoding
-        self.finish = finish
-        self.window = window or BATCHES_IN_SIGHT * generator.batch_size
+        self.generator, self.store, self.decoding, self.judge = generator, store, decoding, judge
+        self.window = window or SLOTS_IN_SIGHT * generator.slots
         self.counts = SummaryCounts()
-        self._unread: set[str] = set()  # keys made here that no plan has read yet
 
     def run(
-        self, plans: Iterable[tuple[str, Plan]], on_progress: Callable[[SummaryCounts], None] = _ignore
-    ) -> Iterator[tuple[str, Profile]]:
-        """Yield the profile of every (user, plan), in the order given; take plans as there is room for them.
+        self, jobs: Iterable[Job], on_progress: Callable[[SummaryCounts], None] = _ignore
+    ) -> Iterator[tuple[Job, Profile]]:
+        """Yield the profile of every job, in the order given; take jobs as there is room for them.
 
-        At most `window` plans are unfinished at a time; finished ones wait for those before them.
-        `on_progress` is called after every batch and whenever the store has been read.
+        At most `window` jobs are unfinished at a time; finished ones wait for those before them. `on_progress` is
+        called whenever something was done.
         """
-        coming = iter(plans)
-        queue: deque[_Job] = deque()
+        yield from _Run(self, iter(jobs), on_progress).go()
+
+
+class _Run:
+    def __init__(
+        self, runner: SummaryRunner, coming: Iterator[Job], on_progress: Callable[[SummaryCounts], None]
+    ) -> None:
+        self.runner, self.coming, self.on_progress = runner, coming, on_progress
+        self.counts = runner.counts
+        self.queue: deque[_Running] = deque()
+        self.unfinished = 0
+        self.waiting: dict[str, dict[str, _Running]] = defaultdict(dict)  # by the key of a call that the store lacks
+        self.ready: dict[str, Call] = {}
+        self.under_way: set[str] = set()
+
+    def go(self) -> Iterator[tuple[Job, Profile]]:
         while True:
-            missing = self._fill(queue, coming)
-            on_progress(self.counts)
-            while queue and (profile := queue[0].profile) is not None:
-                yield queue.popleft().user, profile
-            if not missing:
+            self._take_up()
+            self.on_progress(self.counts)
+            while self.queue and (profile := self.queue[0].profile) is not None:
+                yield self.queue.popleft().job, profile
+            if not self.ready and not self.under_way:
                 return
-            self._make(self._next_batch(missing))
-            on_progress(self.counts)
+            self._submit()
+            self._bring_home()
 
-    def _fill(self, queue: deque[_Job], coming: Iterator[tuple[str, Plan]]) -> dict[str, _Call]:
-        """Take up plans until `window` of them wait for calls that the store lacks; gives these calls."""
-        while True:
-            waiting = [job for job in queue if job.profile is None]
-            taken = [_Job(user, plan) for user, plan in islice(coming, self.window - len(waiting))]
-            for job in taken:
-                self._advance(job, None)
-            queue.extend(taken)
-            missing = self._replay(waiting + taken)
-            if not taken and (missing or not waiting):
-                return missing
+    def _take_up(self) -> None:
+        """Start jobs until `window` of them wait for calls that the store lacks."""
+        while self.unfinished < self.runner.window:
+            started = [_Running(job) for job in islice(self.coming, self.runner.window - self.unfinished)]
+            if not started:
+                return
+            self.queue.extend(started)
+            self.unfinished += len(started)
+            for running in started:
+                self._advance(running, None)
+            self._replay(started)
 
-    def _replay(self, jobs: list[_Job]) -> dict[str, _Call]:
-        """Take every plan as far as the store goes; the calls that are missing then."""
-        missing: dict[str, _Call] = {}
-        while jobs := [job for job in jobs if job.profile is None]:
-            known = self.store.get_many({key for job in jobs for key, _ in job.calls})
-            moved = []
-            for job in jobs:
-                lacking = {key: _Call(prompt, len(job.steps)) for key, prompt in job.calls if key not in known}
-                missing = lacking | missing
-                if not lacking:
-                    self._advance(job, [self._read(key, known) for key, _ in job.calls])
-                    moved.append(job)
-            jobs = moved
-        return missing
+    def _replay(self, moved: Sequence[_Running]) -> None:
+        """Take jobs as far as the store goes, then let them wait."""
+        while moved := [running for running in moved if running.profile is None]:
+            known = self.runner.store.get_many({call.key for running in moved for call in running.lacking()})
+            owners: dict[str, set[str]] = defaultdict(set)
+            again = []
+            for running in moved:
+                for call in running.lacking():
+                    if call.key in known:
+                        owners[call.key].add(running.job.user)
+                        self.counts.found += _usage([known[call.key]])
+                if self._settle(running, known):
+                    again.append(running)
+                else:
+                    self._wait(running)
+            self.runner.store.put_users(owners)
+            moved = again
 
-    def _read(self, key: str, known: Mapping[str, Generation]) -> str:
-        generation = known[key]
-        if key in self._unread:
-            self._unread.remove(key)
+    def _settle(self, running: _Running, known: Mapping[str, Generation]) -> bool:
+        """Judge what is known of a job's requests; whether it moved: to a next wave, an end or a second attempt."""
+        before = [len(wanted.calls) for wanted in running.wanted]
+        for wanted in running.wanted:
+            if wanted.text is None and wanted.calls[-1].key in known:
+                self._judge(wanted, known[wanted.calls[-1].key])
+        if all(wanted.text is not None for wanted in running.wanted):
+            self._advance(running, [wanted.text or "" for wanted in running.wanted])
+            return True
+        return before != [len(wanted.calls) for wanted in running.wanted]
+
+    def _judge(self, wanted: _Wanted, generation: Generation) -> None:
+        judge, request = self.runner.judge, wanted.request
+        examined = judge.examine(request.prompt, generation)
+        self.counts.faults.update(str(fault) for fault in examined.faults)
+        if not examined.faults:
+            wanted.text = examined.text
+        elif len(wanted.calls) == 1:
+            self.counts.retried += 1
+            wanted.calls.append(self._call(request.prompt, judge.retry))
         else:
-            usage = Usage(1, generation.tokens_in, generation.tokens_out)
-            self.counts = replace(self.counts, found=self.counts.found + usage)
-        return self.finish(generation.text)
+            self.counts.replaced["previous" if request.previous else "extractive"] += 1
+            wanted.text = request.previous or judge.stand_in(request.items)
 
-    def _advance(self, job: _Job, texts: list[str] | None) -> None:
+    def _advance(self, running: _Running, texts: list[str] | None) -> None:
         """Send a plan the texts it waits for (None starts it) and note what it asks for next."""
-        job.steps += texts or []
+        running.steps += texts or []
+        running.keys += [call.key for wanted in running.wanted for call in wanted.calls]
         try:
-            prompts = next(job.plan) if texts is None else job.plan.send(texts)
+            wave = next(running.job.plan) if texts is None else running.job.plan.send(texts)
         except StopIteration as end:
-            job.profile = Profile(end.value, tuple(job.steps))
-            self.counts = replace(self.counts, users=self.counts.users + 1)
+            running.profile = Profile(end.value, tuple(running.steps), tuple(running.keys))
+            running.wanted = []
+            self.counts.users += 1
+            self.unfinished -= 1
         else:
-            job.calls = [(call_key(self.generator.fingerprint, prompt, self.decoding), prompt) for prompt in prompts]
+            running.left = wave.left
+            decoding = self.runner.decoding
+            running.wanted = [_Wanted(asked, [self._call(asked.prompt, decoding)]) for asked in wave.requests]
 
-    def _next_batch(self, missing: Mapping[str, _Call]) -> dict[str, Prompt]:
-        """Of the calls in sight, those that come first in their plans, the longest of these first.
+    def _call(self, prompt: Prompt, decoding: Decoding) -> Call:
+        return Call(call_key(self.runner.generator.fingerprint, prompt, decoding), prompt, decoding)
 
-        So plans move forward together, and a batch is full unless nothing else is left to do.
-        """
-        calls = sorted(missing.items(), key=lambda call: (call[1].depth, -_length(call[1].prompt), call[0]))
-        return {key: call.prompt for key, call in calls[: self.generator.batch_size]}
+    def _wait(self, running: _Running) -> None:
+        for call in running.lacking():
+            self.waiting[call.key][running.job.name] = running
+            if call.key not in self.under_way:
+                self.ready[call.key] = call
 
-    def _make(self, batch: Mapping[str, Prompt]) -> None:
-        generations = self.generator.generate(list(batch.values()), self.decoding)
-        made = dict(zip(batch, generations, strict=True))
-        self.store.put_many(made, self.generator.fingerprint)
-        self._unread.update(made)
-        tokens_in = sum(generation.tokens_in for generation in generations)
-        tokens_out = sum(generation.tokens_out for generation in generations)
-        self.counts = replace(self.counts, made=self.counts.made + Usage(len(made), tokens_in, tokens_out))
+    def _submit(self) -> None:
+        """Hand over the calls with the longest way to go behind them, of these the longest prompts."""
+        room = self.runner.generator.slots - len(self.under_way)
+        if not self.ready or room <= 0:
+            return
+        left = {key: max(running.left for running in self.waiting[key].values()) for key in self.ready}
+        ranked = sorted(self.ready.values(), key=lambda call: (-left[call.key], -_length(call.prompt), call.key))
+        # alike, as a batch is decoded in one way; the others are the first of the next
+        chosen = [call for call in ranked if call.decoding == ranked[0].decoding][:room]
+        for call in chosen:
+            del self.ready[call.key]
+            self.under_way.add(call.key)
+        self.runner.generator.submit(chosen)
+
+    def _bring_home(self) -> None:
+        """Store what is done, and take the jobs that waited for it further."""
+        made = dict(self.runner.generator.collect())
+        users: dict[str, Collection[str]] = {
+            key: {running.job.user for running in self.waiting[key].values()} for key in made
+        }
+        self.runner.store.put_many(made, self.runner.generator.fingerprint, users)
+        self.counts.made += _usage(made.values())
+        woken: dict[str, _Running] = {}
+        for key, generation in made.items():
+            self.under_way.discard(key)
+            waited = self.waiting.pop(key)
+            self.counts.found += _usage([generation] * (len(waited) - 1))
+            woken |= waited
+        moved = [running for running in woken.values() if self._settle(running, made)]
+        self._replay(moved)
+
+
+def _usage(generations: Iterable[Generation]) -> Usage:
+    kept = list(generations)
+    return Usage(len(kept), sum(one.tokens_in for one in kept), sum(one.tokens_out for one in kept))
 
 
 def _length(prompt: Prompt) -> int:
