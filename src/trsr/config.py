@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from trsr.errors import ConfigError
 
 AttentionPath = Literal["auto", "measure", "blocks", "mask", "flex"]
-SummaryMethod = Literal["none", "hierarchical", "recurrent"]
+SummaryMethod = Literal["none", "hierarchical", "recurrent", "extractive"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -128,10 +128,12 @@ class SummaryConfig(Settings):
     """How histories are segmented and summarised, and by which LLM.
 
     `form` "text" is a sentence or two, "structured" a profile of the lines that the template names. `grounded` lets
-    the model write words of the items and of the template only. `store` is the SQLite file that keeps every call;
-    without it, a run keeps its own in the run folder.
+    the model write words of the items and of the template only. `store` keeps every call and profile: a SQLite file,
+    or `postgresql://...`; without it, a run keeps its own in the run folder. With a server for `backend`, the
+    tokenizer of `model` measures budgets.
     """
 
+    backend: BackendConfig = BackendConfig()
     model: str = "smollm2-135m-instruct"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     block_size: Count = 5
@@ -143,7 +145,7 @@ class SummaryConfig(Settings):
     repetition_penalty: Annotated[float, Field(ge=1)] = 1.1
     no_repeat_ngram: Annotated[int, Field(ge=0)] = 4
     batch_size: Count = 32
-    store: Path | None = None
+    store: str | None = None
 
 
 class RankerConfig(Settings):

@@ -8,9 +8,9 @@ from trsr.data.columns import ITEM
 from trsr.data.dataset import Dataset
 from trsr.errors import ConfigError
 from trsr.experiment.run_folder import write_parquet
-from trsr.experiment.summarising import PLANS, Summarizer
+from trsr.experiment.summarising import METHODS, Summarizer, make_generator
 from trsr.llm.chat import ChatFormat
-from trsr.llm.weights import load_model, load_tokenizer, resolve_weights
+from trsr.llm.weights import load_tokenizer, resolve_weights
 from trsr.prompts.templates import TemplateSet
 from trsr.summaries.export import summaries_frame
 from trsr.summaries.store import SummaryStore
@@ -24,8 +24,8 @@ def summarize_folder(
     `config` is an experiment file whose data, prompt and summary settings hold; its data path does not.
     Raises `ConfigError` for an unknown method.
     """
-    if method not in PLANS:
-        raise ConfigError(f'summarize: no method "{method}"; there are {", ".join(PLANS)}')
+    if method not in METHODS:
+        raise ConfigError(f'summarize: no method "{method}"; there are {", ".join(METHODS)}')
     data, prompt, settings, seed = DataConfig(path=folder), PromptConfig(), SummaryConfig(), 7
     if config is not None:
         experiment = load_experiment(config)
@@ -39,9 +39,8 @@ def summarize_folder(
     histories = [(user, user, dataset.history(user)[-(data.max_history or 0) :]) for user in chosen]
     with SummaryStore(store) as kept:
         summarizer = Summarizer(
-            load_model(weights, settings.dtype),
+            make_generator(settings, chat, weights),
             chat,
-            weights,
             TemplateSet(prompt.template),
             settings,
             kept,

@@ -30,11 +30,11 @@ from trsr.experiment.machine import describe_machine
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.scoring import Note, score_tasks
 from trsr.experiment.stories import tell_stories
-from trsr.experiment.summarising import Summarizer
+from trsr.experiment.summarising import Summarizer, make_generator
 from trsr.experiment.tasks import Tasks, make_tasks
 from trsr.experiment.tuning import keep_tuned, label, prompt_counts
 from trsr.llm.chat import ChatFormat
-from trsr.llm.weights import load_model, load_tokenizer, resolve_weights
+from trsr.llm.weights import load_tokenizer, resolve_weights
 from trsr.progress import say, stage
 from trsr.prompts.templates import TemplateSet
 from trsr.ranking.processes import is_main, main_first, part, refuse_several
@@ -183,13 +183,22 @@ class _Experiment:
 
     def _summarizer(self, store: SummaryStore) -> Summarizer:
         config, templates = self.config.summaries, TemplateSet(self.config.prompt.template)
-        if (config.model, config.dtype) == (self.config.ranker.base, self.config.ranker.dtype):
-            model, chat, weights = self.ranker.model, self.ranker.chat, self.ranker.weights
+        ranker = self.config.ranker
+        if (config.backend.kind, config.model, config.dtype, "none") == (
+            "local",
+            ranker.base,
+            ranker.dtype,
+            ranker.quantization,
+        ):
+            chat, generator = self.ranker.chat, make_generator(
+                config, self.ranker.chat, self.ranker.weights, self.ranker.model
+            )
         else:
             weights = resolve_weights(config.model)
-            model, chat = load_model(weights, config.dtype), ChatFormat(load_tokenizer(weights))
+            chat = ChatFormat(load_tokenizer(weights))
+            generator = make_generator(config, chat, weights)
         attributes = self.tasks.dataset.attributes
-        return Summarizer(model, chat, weights, templates, config, store, self.tasks.catalogue, attributes)
+        return Summarizer(generator, chat, templates, config, store, self.tasks.catalogue, attributes)
 
     def _baselines(self) -> None:
         self._score("popularity", Popularity.fit(self.tasks.examples.fit_events))
