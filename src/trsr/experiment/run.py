@@ -190,8 +190,9 @@ class _Experiment:
             ranker.dtype,
             ranker.quantization,
         ):
-            chat, generator = self.ranker.chat, make_generator(
-                config, self.ranker.chat, self.ranker.weights, self.ranker.model
+            chat, generator = (
+                self.ranker.chat,
+                make_generator(config, self.ranker.chat, self.ranker.weights, self.ranker.model),
             )
         else:
             weights = resolve_weights(config.model)
