@@ -15,7 +15,7 @@ from trsr.errors import ConfigError
 from trsr.experiment.machine import describe_machine
 from trsr.progress import say
 from trsr.ranking.attention_choice import choose_attention
-from trsr.ranking.families import check_length, prompt_limit
+from trsr.ranking.families import prompt_limit
 
 _PATHS: tuple[str, ...] = get_args(AttentionPath)
 
@@ -124,5 +124,6 @@ def _fitting(plan: Plan, subject: Subject) -> list[Case]:
         if case not in fitting and plan.growth:
             say(f"{case}: left out, longer than the model reads")
         elif case not in fitting:
-            check_length(subject.model.config, case.prompt, "--prefix and --suffix")
+            reads = f"the model has a {limit.what} of {limit.tokens}" if limit is not None else ""
+            raise ConfigError(f"--prefix and --suffix: prompts of {case.prompt} tokens, but {reads}; lower them")
     return fitting

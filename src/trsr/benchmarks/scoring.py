@@ -143,8 +143,8 @@ class ScoringMethods:
             # a cache of its own for each call, let go with it: kept, it would stand in the memory of other methods
             nonlocal calls
             scoring = LocalScoring(self.subject.model, self.subject.answers, self.path, cache_bytes=_UNBOUNDED)
-            next(scoring.score([_prompt(inputs, draw=calls + 1)]))
-            prompt = _prompt(inputs, draw=0 if calls == 0 else calls + 2)  # the first has candidates to check
+            next(scoring.score([_prompt(inputs, draw=2 * calls + 1)]))
+            prompt = _prompt(inputs, draw=2 * calls)  # the first call's are those that are checked
             calls += 1
             return lambda: next(scoring.score([prompt]))
 

@@ -25,7 +25,7 @@ from trsr.ranking.packing import Part, PrefixState, Row
 from trsr.ranking.prefix_cache import PrefixCache, prefix_key, weights_state
 from trsr.ranking.shared_prefix import AnswerHead, check_finite, last_hidden
 
-_MOST_TOKENS = {"cpu": 4096, "cuda": 32768}
+_MOST_TOKENS = {"cpu": 1024, "cuda": 32768}  # on a CPU more only leaves its caches (docs/performance.md)
 _FEWEST_TOKENS = 256
 _LONGEST = 4096  # prompt length that the estimate of memory counts with
 _WINDOW_PASSES = 4
@@ -60,13 +60,28 @@ class ScoringReport:
 
 @dataclass
 class _Work:
-    """A prompt on its way: how many candidates are scored, and its prefix once that is known."""
+    """A prefix on its way, with the candidates of all prompts of a window that begin with it.
 
-    prompt: RankingPrompt
+    `known` is the prefix once it is read, `done` how many candidates are scored, `failure` why the rest cannot be.
+    """
+
+    prefix: tuple[int, ...]
+    suffixes: list[tuple[int, ...]]
     scores: Scores
-    key: bytes | None
+    key: bytes | None = None
     known: PrefixState | None = None
     done: int = 0
+    failure: ModelError | None = None
+
+    @property
+    def left(self) -> int:
+        """Candidates that are still to be scored."""
+        return 0 if self.failure is not None else len(self.suffixes) - self.done
+
+    def tokens(self, count: int) -> int:
+        """Tokens that the next `count` candidates take in a pass."""
+        prefix = 0 if self.known is not None else len(self.prefix)
+        return prefix + sum(map(len, self.suffixes[self.done : self.done + count]))
 
 
 class LocalScoring:
@@ -105,7 +120,7 @@ class LocalScoring:
         window: list[RankingPrompt] = []
         tokens = 0
         for prompt in prompts:
-            longest = len(prompt.prefix) + max(map(len, prompt.suffixes))
+            longest = len(prompt.prefix) + max(map(len, prompt.suffixes), default=0)
             check_length(self.model.config, longest, f"a prompt of {longest} tokens")
             window.append(prompt)
             tokens += len(prompt.prefix) + sum(map(len, prompt.suffixes))
@@ -116,28 +131,34 @@ class LocalScoring:
             yield window
 
     def _score_window(self, window: list[RankingPrompt]) -> Iterator[Scores]:
-        weights = weights_state(self.model) if self.cache is not None else ""
-        works = [self._start(prompt, weights) for prompt in window]
-        queue = deque(sorted(works, key=_left, reverse=True))
+        works, places = _by_prefix(window)
+        self._look_up(works, len(window))
+        queue = deque(sorted((work for work in works if work.left), key=lambda work: -work.tokens(work.left)))
         while queue:
             self._run(queue)
             self.on_pass(self.report)
-        for work in works:
-            check_finite(torch.from_numpy(work.scores))
+        for prompt, (work, start) in zip(window, places, strict=True):
+            scores = work.scores[start : start + len(prompt.suffixes)]
+            if work.failure is not None and work.done < start + len(scores):
+                raise work.failure
+            check_finite(torch.from_numpy(scores))
             self.report.prompts += 1
-            yield work.scores
+            yield scores
 
-    def _start(self, prompt: RankingPrompt, weights: str) -> _Work:
-        work = _Work(prompt, np.empty(len(prompt.suffixes), dtype=np.float32), None)
-        if self.cache is not None:
-            work.key = prefix_key(prompt.prefix, weights)
+    def _look_up(self, works: Sequence[_Work], prompts: int) -> None:
+        """Find the prefixes that are kept; those that several prompts of the window share count as found as well."""
+        if self.cache is None:
+            return
+        weights = weights_state(self.model)
+        for work in works:
+            work.key = prefix_key(work.prefix, weights)
             work.known = self.cache.get(work.key)
-            self.report.prefix_hits += work.known is not None
             self.report.prefix_misses += work.known is None
             self.report.known_tokens += 0 if work.known is None else work.known.length
-        return work
+        read = sum(work.known is None for work in works)
+        self.report.prefix_hits += prompts - read
 
-    def _run(self, queue: "deque[_Work]") -> None:
+    def _run(self, queue: deque[_Work]) -> None:
         """Run a pass from the front of the queue; what is not done afterwards goes back to the front."""
         started = time.perf_counter()
         taken = _take(queue, self.report.pass_tokens)
@@ -147,10 +168,10 @@ class LocalScoring:
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error):
                 raise
-            self._lower(parts)
+            self._lower(taken, sum(part.tokens for part in parts))
         else:
             self._record(taken, parts, values)
-        queue.extendleft(work for work, _ in reversed(taken) if work.done < len(work.scores))
+        queue.extendleft(work for work, _ in reversed(taken) if work.left)
         self.report.seconds += time.perf_counter() - started
 
     def _log_odds(self, parts: Sequence[Part]) -> Scores:
@@ -158,7 +179,7 @@ class LocalScoring:
             row = Row.of(parts, self.device, self.path)
             return self.head.log_odds(last_hidden(self.model, row)).cpu().numpy()
 
-    def _record(self, taken: "Sequence[tuple[_Work, int]]", parts: Sequence[Part], values: Scores) -> None:
+    def _record(self, taken: Sequence[tuple[_Work, int]], parts: Sequence[Part], values: Scores) -> None:
         self.report.passes += 1
         self.report.candidates += len(values)
         self.report.tokens += sum(part.tokens for part in parts)
@@ -172,61 +193,64 @@ class LocalScoring:
                     self.cache.put(work.key, part.keep)
 
     def _part(self, work: _Work, count: int) -> Part:
-        suffixes = work.prompt.suffixes[work.done : work.done + count]
+        suffixes = work.suffixes[work.done : work.done + count]
         if work.known is not None:
             return Part((), suffixes, known=work.known)
-        goes_on = work.done + count < len(work.scores)
-        keep = PrefixState(len(work.prompt.prefix)) if goes_on or self.cache is not None else None
-        return Part(work.prompt.prefix, suffixes, keep=keep)
+        keep = PrefixState(len(work.prefix)) if count < work.left or self.cache is not None else None
+        return Part(work.prefix, suffixes, keep=keep)
 
-    def _lower(self, parts: Sequence[Part]) -> None:
+    def _lower(self, taken: Sequence[tuple[_Work, int]], tokens: int) -> None:
         release(self.device)
         self.report.out_of_memory += 1
-        tokens = sum(part.tokens for part in parts)
-        if sum(len(part.suffixes) for part in parts) == 1:
-            raise ModelError(
+        if sum(count for _, count in taken) == 1:
+            taken[0][0].failure = ModelError(
                 f"memory ran out on one prompt of {tokens} tokens; shorten prompts (prompt.max_tokens), take a smaller "
                 "dtype or model, or free memory"
             )
+            return
         self.report.pass_tokens = max(min(tokens, self.report.pass_tokens) // 2, 1)
         say(f"memory ran out on a pass of {tokens} tokens; going on with {self.report.pass_tokens} a pass")
 
 
-def _take(queue: "deque[_Work]", budget: int) -> "list[tuple[_Work, int]]":
+def _by_prefix(window: Sequence[RankingPrompt]) -> tuple[list[_Work], list[tuple[_Work, int]]]:
+    """The works of a window, and for each of its prompts the work and where its candidates begin there."""
+    works: dict[tuple[int, ...], _Work] = {}
+    places = []
+    for prompt in window:
+        work = works.setdefault(prompt.prefix, _Work(prompt.prefix, [], np.empty(0, np.float32)))
+        places.append((work, len(work.suffixes)))
+        work.suffixes += prompt.suffixes
+    for work in works.values():
+        work.scores = np.empty(len(work.suffixes), dtype=np.float32)
+    return list(works.values()), places
+
+
+def _take(queue: deque[_Work], budget: int) -> list[tuple[_Work, int]]:
     """Take works for one pass off the queue, each with how many of its candidates go.
 
     Whole ones that fit beside each other, or as much of the first as fits, one candidate at least.
     """
     first = queue.popleft()
     count = _fitting(first, budget)
-    taken, room = [(first, count)], budget - _cost(first, count)
+    taken, room = [(first, count)], budget - first.tokens(count)
     for work in list(queue):
-        cost = _left(work)
+        cost = work.tokens(work.left)
         if cost <= room:
             queue.remove(work)
-            taken.append((work, len(work.scores) - work.done))
+            taken.append((work, work.left))
             room -= cost
     return taken
 
 
 def _fitting(work: _Work, budget: int) -> int:
-    room = budget - (0 if work.known is not None else len(work.prompt.prefix))
+    room = budget - (0 if work.known is not None else len(work.prefix))
     count = 0
-    for suffix in work.prompt.suffixes[work.done :]:
+    for suffix in work.suffixes[work.done :]:
         room -= len(suffix)
         if room < 0:
             break
         count += 1
     return max(count, 1)
-
-
-def _cost(work: _Work, count: int) -> int:
-    prefix = 0 if work.known is not None else len(work.prompt.prefix)
-    return prefix + sum(map(len, work.prompt.suffixes[work.done : work.done + count]))
-
-
-def _left(work: _Work) -> int:
-    return _cost(work, len(work.scores) - work.done)
 
 
 def affordable_tokens(model: Any, device: torch.device) -> int:
@@ -241,5 +265,5 @@ def affordable_tokens(model: Any, device: torch.device) -> int:
     longest = limit.tokens if (limit := prompt_limit(config)) is not None else _LONGEST
     bytes_a_token = size * (10 * width + 4 * inner + 4 * together * min(longest, _LONGEST))
     fitting: int = max(free_bytes(device) // 2 // bytes_a_token, 1)
-    most = _MOST_TOKENS.get(device.type, _MOST_TOKENS["cpu"])
+    most = _MOST_TOKENS.get(device.type, 4096)
     return max(min(1 << (fitting.bit_length() - 1), most), _FEWEST_TOKENS)

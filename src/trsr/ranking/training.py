@@ -47,7 +47,6 @@ __all__ = ["LabelledPrompt", "Progress", "train", "trained_state"]
 _CHECKPOINT_SECONDS = 20.0
 _CHECKPOINT_SHARE = 20  # so many times longer is trained than the last checkpoint took to write
 _RECALL_KS = (3, 5, 10)
-_PATH = "blocks"  # measuring would take another way on another day, and rounding with it
 
 Progress = Callable[[int, int, float], None]
 T = TypeVar("T")
@@ -89,6 +88,8 @@ class _Loop:
     ) -> None:
         self.ranker, self.examples, self.validation, self.config = ranker, examples, validation, config
         self.folder, self.device = folder, ranker.model.device
+        # measuring would take another way on another day, and rounding with it
+        self.path = ranker.attention if ranker.attention in ("mask", "flex") else "blocks"
         self.half = config.tune == "full" and dtype == "bfloat16"
         module = PackedLoss(ranker.model, ranker.answers, config.loss, config.positive_weight)
         trained = [parameter for parameter in ranker.model.parameters() if parameter.requires_grad]
@@ -173,7 +174,7 @@ class _Loop:
                 packed_attention(decoder_of(self.ranker.model).config),
                 nullcontext() if turn.last else accelerator.no_sync(self.module),
             ):
-                row, labels = packed(examples, self.device, _PATH)
+                row, labels = packed(examples, self.device, self.path)
                 with self._autocast():
                     loss = self.module(row, labels, torch.full((len(examples),), share, device=self.device))
                 accelerator.backward(loss)
@@ -201,7 +202,7 @@ class _Loop:
         ends = np.cumsum([len(example.labels) for example in self.validation])
         losses, scores = torch.zeros(len(ends)), torch.zeros(int(ends[-1]))
         for turn in self._turns(self.validation):
-            row, labels = packed([self.validation[index] for index in turn.members], self.device, _PATH)
+            row, labels = packed([self.validation[index] for index in turn.members], self.device, self.path)
             with torch.no_grad(), self._autocast():
                 row_losses, log_odds = module.by_user(row, labels)
             if turn.real:
