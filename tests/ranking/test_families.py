@@ -271,9 +271,7 @@ def test_a_ranker_is_refused_before_any_prompt_when_its_family_is(tmp_path):
         Ranker.from_base(RankerConfig(base=str(folder), dtype="float32"), PromptConfig(), ["title"])
 
 
-@pytest.mark.parametrize(
-    "name", ["gemma", "gemma2", "gemma3", "mistral-window", "opt", "gpt2"]
-)
+@pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3", "mistral-window", "opt", "gpt2"])
 def test_a_folder_of_a_supported_family_becomes_a_ranker(tmp_path, name):
     folder = save_folder(tmp_path / "model", make_model(name))
     ranker = Ranker.from_base(RankerConfig(base=str(folder), dtype="float32"), PromptConfig(), ["title"])
