@@ -264,11 +264,13 @@ def test_memory_that_runs_out_in_the_check_is_not_blamed_on_the_family(monkeypat
         check_exact(model, head_of(model), (YES, NO), "blocks")
 
 
-def test_a_ranker_is_refused_before_any_prompt_when_its_family_is(tmp_path):
+@pytest.mark.parametrize("attention", ["auto", "measure"])
+def test_a_ranker_is_refused_before_any_prompt_when_its_family_is(tmp_path, attention):
     config = transformers.BloomConfig(vocab_size=320, hidden_size=32, n_layer=2, n_head=4)
     folder = save_folder(tmp_path / "model", transformers.BloomForCausalLM(config), make_tokenizer())
+    config = RankerConfig(base=str(folder), dtype="float32", attention=attention)
     with pytest.raises(ModelError, match=r"^bloom models weigh tokens by their distance in the row \(ALiBi\); take a"):
-        Ranker.from_base(RankerConfig(base=str(folder), dtype="float32"), PromptConfig(), ["title"])
+        Ranker.from_base(config, PromptConfig(), ["title"])
 
 
 @pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3", "mistral-window", "opt", "gpt2"])

@@ -1,6 +1,7 @@
 """The scoring engine: what comes out first, how large a pass is, and what happens when memory runs out."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -216,6 +217,34 @@ def test_the_example_that_does_not_fit_is_the_one_that_is_named(model):
     assert_same_log_odds(torch.from_numpy(next(scores)), slow_scores(MODEL, prompts[0]))
     with pytest.raises(ModelError, match="one prompt of 75 tokens"):
         next(scores)
+
+
+def test_threads_that_score_at_once_get_their_own_scores(model):
+    """A web server's workers share one model."""
+    users = [make_prompt(20 + n, [5, 3 + n], seed=n) for n in range(4)]
+    expected = [slow_scores(MODEL, user) for user in users]
+    engines = [make_engine(model), make_engine(model, cache_bytes=1 << 20)]
+
+    def work(number):
+        scores = [engine_scores(engines[number % 2], [users[number]])[0] for _ in range(15)]
+        return [(part - expected[number]).abs().max().item() for part in scores]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(difference for found in pool.map(work, range(4)) for difference in found) < 1e-4
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_requests_may_come_from_a_generator(tmp_path):
+    tokenizer = make_tokenizer()
+    folder = save_folder(tmp_path / "base", make_model("llama", vocabulary=len(tokenizer)), tokenizer)
+    items = {f"i{n}": {"title": f"Book {n}" * (n + 1)} for n in range(8)}
+    ranker = Ranker.from_base(RankerConfig(base=str(folder), dtype="float32"), PromptConfig(max_tokens=1024), ["title"])
+    scorer = RankerScorer(ranker, ranker.prompts(items), {})
+    requests = [RankingRequest(f"e{n}", "u", (f"i{n}",), tuple(items)[: n + 1]) for n in range(6)]
+    listed = list(scorer.score(requests))
+    streamed = list(scorer.score(request for request in requests))
+    assert [part.tolist() for part in streamed] == [part.tolist() for part in listed]
+    assert [len(part) for part in streamed] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_prompt_without_candidates_has_no_scores(model):

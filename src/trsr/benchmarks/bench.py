@@ -16,6 +16,7 @@ from trsr.experiment.machine import describe_machine
 from trsr.progress import say
 from trsr.ranking.attention_choice import choose_attention
 from trsr.ranking.families import prompt_limit
+from trsr.ranking.scoring import affordable_tokens
 
 _PATHS: tuple[str, ...] = get_args(AttentionPath)
 
@@ -85,7 +86,7 @@ def bench_scoring(plan: Plan) -> Report:
     plan.check(ScoringMethods.names)
     subject = _subject(plan)
     operations = Operations.of(subject.model, training=False)
-    path = choose_attention(subject.model, cast(AttentionPath, plan.attention)).path
+    path = choose_attention(subject.model, cast(AttentionPath, plan.attention), affordable_tokens(subject.model)).path
     return _run(plan, "scoring", ScoringMethods(subject, path), operations)
 
 

@@ -183,7 +183,8 @@ class _Experiment:
 
     def _summarizer(self, store: SummaryStore) -> Summarizer:
         config, templates = self.config.summaries, TemplateSet(self.config.prompt.template)
-        if (config.model, config.dtype) == (self.config.ranker.base, self.config.ranker.dtype):
+        ranker = self.config.ranker
+        if (config.model, config.dtype, "none") == (ranker.base, ranker.dtype, ranker.quantization):
             model, chat, weights = self.ranker.model, self.ranker.chat, self.ranker.weights
         else:
             weights = resolve_weights(config.model)
@@ -208,8 +209,8 @@ class _Experiment:
         if self._is_scored(name):
             return
         if self.folder.training_log(name).exists():
-            tuned = Ranker.from_pretrained(self.folder.adapter(name))
-            self._score_with(tuned.with_settings(self._ranker_config()), name, summaries[method])
+            tuned = Ranker.from_pretrained(self.folder.adapter(name), settings=self._ranker_config())
+            self._score_with(tuned, name, summaries[method])
             return
         tuned = self._train(name, method, summaries[method])
         self._score_with(tuned, name, summaries[method])

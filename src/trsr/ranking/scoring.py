@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,8 @@ class ScoringReport:
 class _Work:
     """A prefix on its way, with the candidates of all prompts of a window that begin with it.
 
-    `known` is the prefix once it is read, `done` how many candidates are scored, `failure` why the rest cannot be.
+    `known` is the prefix while it is read and candidates are left, `done` how many of them are scored, `failure` why
+    the rest cannot be.
     """
 
     prefix: tuple[int, ...]
@@ -78,17 +80,13 @@ class _Work:
         """Candidates that are still to be scored."""
         return 0 if self.failure is not None else len(self.suffixes) - self.done
 
-    def tokens(self, count: int) -> int:
-        """Tokens that the next `count` candidates take in a pass."""
-        prefix = 0 if self.known is not None else len(self.prefix)
-        return prefix + sum(map(len, self.suffixes[self.done : self.done + count]))
-
 
 class LocalScoring:
     """Log-odds of yes from a model in this process.
 
     `pass_tokens` bounds the tokens of a pass, None for what free memory allows; `cache_bytes` bounds the prefixes
     kept for returning users, 0 for none. `report` tells what was done; `on_pass` is told of it behind every pass.
+    Several threads may score at once: they take turns.
     """
 
     def __init__(
@@ -97,10 +95,10 @@ class LocalScoring:
         self.model, self.path = model, path
         self.on_pass: Callable[[ScoringReport], object] = lambda report: None
         with torch.no_grad():
-            base = model.get_base_model() if hasattr(model, "get_base_model") else model
-            self.head = AnswerHead.of(base, answers.yes_id, answers.no_id)
+            self.head = AnswerHead.of(model, answers.yes_id, answers.no_id)
+        self._lock = Lock()
         self.cache = PrefixCache(cache_bytes) if cache_bytes else None
-        self.report = ScoringReport(pass_tokens=pass_tokens or affordable_tokens(model, self.device))
+        self.report = ScoringReport(pass_tokens=pass_tokens or affordable_tokens(model))
 
     @property
     def device(self) -> torch.device:
@@ -132,11 +130,8 @@ class LocalScoring:
 
     def _score_window(self, window: list[RankingPrompt]) -> Iterator[Scores]:
         works, places = _by_prefix(window)
-        self._look_up(works, len(window))
-        queue = deque(sorted((work for work in works if work.left), key=lambda work: -work.tokens(work.left)))
-        while queue:
-            self._run(queue)
-            self.on_pass(self.report)
+        with self._lock:
+            self._score_works(works, len(window))
         for prompt, (work, start) in zip(window, places, strict=True):
             scores = work.scores[start : start + len(prompt.suffixes)]
             if work.failure is not None and work.done < start + len(scores):
@@ -145,34 +140,41 @@ class LocalScoring:
             self.report.prompts += 1
             yield scores
 
-    def _look_up(self, works: Sequence[_Work], prompts: int) -> None:
-        """Find the prefixes that are kept; those that several prompts of the window share count as found as well."""
-        if self.cache is None:
-            return
-        weights = weights_state(self.model)
-        for work in works:
-            work.key = prefix_key(work.prefix, weights)
-            work.known = self.cache.get(work.key)
-            self.report.prefix_misses += work.known is None
-            self.report.known_tokens += 0 if work.known is None else work.known.length
-        read = sum(work.known is None for work in works)
-        self.report.prefix_hits += prompts - read
+    def _score_works(self, works: Sequence[_Work], prompts: int) -> None:
+        """Score them all; of a prefix that several prompts share, all but the one that reads it count as found."""
+        read = self.report.prefix_misses
+        if self.cache is not None:
+            weights = weights_state(self.model)
+            for work in works:
+                work.key = prefix_key(work.prefix, weights)
+        queue = deque(sorted((work for work in works if work.left), key=lambda work: -self._tokens(work, work.left)))
+        while queue:
+            self._run(queue)
+            self.on_pass(self.report)
+        if self.cache is not None:
+            self.report.prefix_hits += prompts - (self.report.prefix_misses - read)
 
     def _run(self, queue: deque[_Work]) -> None:
         """Run a pass from the front of the queue; what is not done afterwards goes back to the front."""
         started = time.perf_counter()
-        taken = _take(queue, self.report.pass_tokens)
+        taken = self._take(queue)
         parts = [self._part(work, count) for work, count in taken]
-        try:
-            values = self._log_odds(parts)
-        except (RuntimeError, MemoryError) as error:
-            if not ran_out(error):
-                raise
+        values = self._attempt(parts)
+        if values is None:
             self._lower(taken, sum(part.tokens for part in parts))
         else:
             self._record(taken, parts, values)
         queue.extendleft(work for work, _ in reversed(taken) if work.left)
         self.report.seconds += time.perf_counter() - started
+
+    def _attempt(self, parts: Sequence[Part]) -> Scores | None:
+        """The log-odds of a pass, None when memory ran out."""
+        try:
+            return self._log_odds(parts)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            return None
 
     def _log_odds(self, parts: Sequence[Part]) -> Scores:
         with torch.inference_mode():
@@ -187,17 +189,56 @@ class LocalScoring:
         for (work, count), part in zip(taken, parts, strict=True):
             work.scores[work.done : work.done + count] = values[start : start + count]
             work.done, start = work.done + count, start + count
-            if part.keep is not None:
-                work.known = part.keep
-                if self.cache is not None and work.key is not None:
-                    self.cache.put(work.key, part.keep)
+            if part.keep is not None and self.cache is not None and work.key is not None:
+                self.cache.put(work.key, part.keep)
+            self.report.prefix_misses += self.cache is not None and bool(part.prefix)
+            if part.known is not None and work.known is None:
+                self.report.known_tokens += part.known.length
+            work.known = (part.keep or part.known) if work.left else None
 
     def _part(self, work: _Work, count: int) -> Part:
         suffixes = work.suffixes[work.done : work.done + count]
-        if work.known is not None:
-            return Part((), suffixes, known=work.known)
+        known = work.known
+        if known is None and self.cache is not None and work.key is not None:
+            known = self.cache.get(work.key)
+        if known is not None:
+            return Part((), suffixes, known=known)
         keep = PrefixState(len(work.prefix)) if count < work.left or self.cache is not None else None
         return Part(work.prefix, suffixes, keep=keep)
+
+    def _take(self, queue: deque[_Work]) -> list[tuple[_Work, int]]:
+        """Take works for one pass off the queue, each with how many of its candidates go.
+
+        Whole ones that fit beside each other, or as much of the first as fits, one candidate at least.
+        """
+        first = queue.popleft()
+        count = self._fitting(first)
+        taken, room = [(first, count)], self.report.pass_tokens - self._tokens(first, count)
+        for work in list(queue):
+            cost = self._tokens(work, work.left)
+            if cost <= room:
+                queue.remove(work)
+                taken.append((work, work.left))
+                room -= cost
+        return taken
+
+    def _fitting(self, work: _Work) -> int:
+        room = self.report.pass_tokens - self._tokens(work, 0)
+        count = 0
+        for suffix in work.suffixes[work.done :]:
+            room -= len(suffix)
+            if room < 0:
+                break
+            count += 1
+        return max(count, 1)
+
+    def _tokens(self, work: _Work, count: int) -> int:
+        """Tokens that the next `count` candidates of a work take in a pass, with the prefix where it is not known."""
+        is_known = work.known is not None or (
+            self.cache is not None and work.key is not None and work.key in self.cache
+        )
+        prefix = 0 if is_known else len(work.prefix)
+        return prefix + sum(map(len, work.suffixes[work.done : work.done + count]))
 
     def _lower(self, taken: Sequence[tuple[_Work, int]], tokens: int) -> None:
         release(self.device)
@@ -225,37 +266,9 @@ def _by_prefix(window: Sequence[RankingPrompt]) -> tuple[list[_Work], list[tuple
     return list(works.values()), places
 
 
-def _take(queue: deque[_Work], budget: int) -> list[tuple[_Work, int]]:
-    """Take works for one pass off the queue, each with how many of its candidates go.
-
-    Whole ones that fit beside each other, or as much of the first as fits, one candidate at least.
-    """
-    first = queue.popleft()
-    count = _fitting(first, budget)
-    taken, room = [(first, count)], budget - first.tokens(count)
-    for work in list(queue):
-        cost = work.tokens(work.left)
-        if cost <= room:
-            queue.remove(work)
-            taken.append((work, work.left))
-            room -= cost
-    return taken
-
-
-def _fitting(work: _Work, budget: int) -> int:
-    room = budget - (0 if work.known is not None else len(work.prefix))
-    count = 0
-    for suffix in work.suffixes[work.done :]:
-        room -= len(suffix)
-        if room < 0:
-            break
-        count += 1
-    return max(count, 1)
-
-
-def affordable_tokens(model: Any, device: torch.device) -> int:
+def affordable_tokens(model: Any) -> int:
     """Tokens of a pass that half of the free memory holds, as a power of two within what a device makes use of."""
-    config = model.config.get_text_config()
+    device, config = model.device, model.config.get_text_config()
     width = config.hidden_size
     inner = getattr(config, "intermediate_size", None) or 4 * width
     size = model.dtype.itemsize

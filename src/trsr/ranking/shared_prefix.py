@@ -33,7 +33,8 @@ class AnswerHead:
 
     @classmethod
     def of(cls, model: Any, yes_id: int, no_id: int) -> "AnswerHead":
-        """Take the answer rows out of a causal language model's output head; gradients flow into a tuned head."""
+        """Take the answer rows out of a plain or PEFT model's output head; gradients flow into a tuned head."""
+        model = _base_of(model)
         head = model.get_output_embeddings()
         config = model.config.get_text_config()
         rows = torch.tensor([yes_id, no_id], device=head.weight.device)
@@ -72,8 +73,11 @@ def packed_log_odds(
 
 def decoder_of(model: Any) -> Any:
     """The transformer below the output head, of a plain or a PEFT model; its output is normalised already."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return base.get_decoder()
+    return _base_of(model).get_decoder()
+
+
+def _base_of(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def check_finite(log_odds: Tensor) -> Tensor:
