@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tiny import make_model
-from trsr.benchmarks import cases, subject
+from trsr.benchmarks import batching, cases, subject
 from trsr.benchmarks.bench import Plan, bench_scoring, bench_training
 from trsr.benchmarks.cases import Case, Inputs
 from trsr.benchmarks.crossencoder import make_cross_encoder, pairs_of
@@ -66,6 +66,68 @@ def test_all_ways_to_train_give_the_same_gradients_and_tell_their_tokens(tiny_mo
         *(("separate", 2, 70), ("trsr", 2, 40), ("limit", 2, 40)),
         *(("separate", 6, 210), ("trsr", 6, 60), ("limit", 6, 60)),
     ]
+
+
+@pytest.mark.parametrize("candidates", [6, 9])
+def test_ragged_suffixes_keep_the_tokens_of_the_limit_and_fill_up_batches(tiny_model, candidates, monkeypatch):
+    monkeypatch.setattr(batching.Batching, "fastest", _in_fours)
+    report = bench_scoring(plan(tiny_model, ragged=True, suffixes=[10], candidates=[candidates]))
+    lengths = Case(30, 10, candidates, ragged=True).lengths
+    ranked = sorted(lengths, reverse=True)
+    filled = sum(30 + ranked[place - place % 4] for place in range(candidates))
+    least = 30 + 10 * candidates
+    assert {row["method"]: row["tokens"] for row in report.rows} == {
+        "published": candidates * 2048,
+        "batched": filled,
+        "crossencoder": filled,
+        "trsr": least,
+        "trsr_returning": least - 30,
+        "limit": least,
+    }
+    assert {row["suffix_tokens"] for row in report.rows} == {10}
+    assert report.title.startswith("scoring, suffixes of S/2 to 3S/2 tokens: ")
+
+
+@pytest.mark.parametrize("loss", ["binary", "listwise", "pairwise"])
+def test_ragged_suffixes_train_alike_in_all_ways(tiny_model, loss, monkeypatch):
+    monkeypatch.setattr(batching.Batching, "fastest", _in_fours)
+    rows = bench_training(plan(tiny_model, ragged=True, suffixes=[10], candidates=[2, 7]), loss, 4).rows
+    assert [row["tokens"] for row in rows if row["method"] != "separate"] == [50, 50, 100, 100]
+    longest = max(Case(30, 10, 7, ragged=True).lengths)
+    padded = [row["tokens"] for row in rows if row["method"] == "separate" and row["candidates"] == 7]
+    assert padded == [7 * (30 + longest)] if loss != "binary" else 280 < padded[0] < 7 * (30 + longest)
+
+
+def _in_fours(self, method, case, run) -> int:
+    run(2)
+    self._taken[method, case] = 4
+    return 4
+
+
+def test_ragged_lengths_spread_around_their_mean():
+    lengths = Case(30, 70, 21, ragged=True).lengths
+    assert sum(lengths) == 21 * 70
+    assert min(lengths) in range(35, 40)
+    assert max(lengths) in range(100, 106)
+    assert len(set(lengths)) > 15
+    assert Case(30, 70, 200, ragged=True).lengths[:20] == lengths[:20]  # more candidates begin with the same
+    assert Case(30, 1, 5, ragged=True).lengths == (1,) * 5
+
+
+def test_a_cross_encoder_that_moves_learned_places_has_no_ragged_cases(monkeypatch):
+    learned = ScoringMethods(subject_of(make_model("gpt2")), "blocks")
+    monkeypatch.setattr(ScoringMethods, "_encoder", None)
+    left_out = learned.build("crossencoder", Inputs(Case(30, 10, 2, ragged=True), range(320)))
+    assert left_out.reason == "it fills up on the left, which moves the places that this model learned"
+
+
+def test_full_prompts_are_read_alone_once_for_all_methods_and_cases(tiny_model, monkeypatch):
+    alone = []
+    read = ScoringMethods._read_alone
+    monkeypatch.setattr(ScoringMethods, "_read_alone", lambda self, prompt: (read(self, prompt), alone.append(self))[0])
+    bench_scoring(plan(tiny_model, candidates=[2, 3, 6], methods=["batched", "trsr", "limit"]))
+    assert len(alone) == 2 * (2 + 3 + 4)
+    assert len(alone[0]._alone) == 4
 
 
 @pytest.mark.parametrize("methods", [ScoringMethods, TrainingMethods])

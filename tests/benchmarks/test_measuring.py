@@ -35,7 +35,7 @@ def test_methods_take_turns_and_slow_ones_take_part_in_fewer_rounds():
     methods = [Method(name, Work(1, 1), lambda call=call: call) for name, call in calls.items()]
     firsts = {name: Sample(taken, 1.0, NOTHING) for name, taken in seconds.items()}
     timings = alternate(methods, firsts, 3, CPU)
-    assert turns == ["fast", "slow", "fast", "slow", "fast"]
+    assert turns == ["fast", "fast", "slow", "fast"]  # the first call of a slow one was a round
     assert {name: timing.runs for name, timing in timings.items()} == {"fast": 3, "slow": 2, "slowest": 1}
     assert timings["slowest"].seconds == 121
 
@@ -102,23 +102,61 @@ def test_growth_goes_to_a_thousand_candidates_and_four_thousand_tokens():
 
 
 def test_the_batch_size_that_takes_least_time_a_prompt_is_taken_and_remembered(monkeypatch):
-    seconds = {4: 4.0, 8: 6.0, 21: 21.0}
+    seconds = {1: 1.0, 4: 4.0, 8: 8.8, 21: 10.5, 50: 30.0, 64: 64.0}
     tried = []
     monkeypatch.setattr(batching, "seconds_of", lambda call, device: (call(), seconds[tried[-1]])[1])
     sizes = Batching(CPU)
+    assert sizes.taken("batched", Case(10, 2, 100)) == 1
     for _ in range(2):
-        assert sizes.fastest("batched", Case(10, 2, 100), tried.append) == 8
-    assert tried == [1, 4, 8, 21]  # 64 is not tried behind 21, which gained nothing
+        assert sizes.fastest("batched", Case(10, 2, 100), tried.append) == 21
+    # one call warms up, cheap sizes are timed twice, and 8, which gained nothing, is not the end
+    assert tried == [1, 1, 1, 4, 4, 8, 21, 64]
+    assert sizes.taken("batched", Case(10, 2, 100)) == 21
+    assert sizes.fastest("batched", Case(10, 2, 50), tried.append) == 21
     assert sizes.fastest("batched", Case(10, 2, 3), tried.append) == 3
+    assert tried[8:] == [50]  # what was timed for more candidates is known
+
+
+def test_a_size_that_takes_twice_as_long_a_prompt_is_the_end(monkeypatch):
+    seconds = {1: 1.0, 4: 4.0, 8: 16.0}
+    tried = []
+    monkeypatch.setattr(batching, "seconds_of", lambda call, device: (call(), seconds[tried[-1]])[1])
+    assert Batching(CPU).fastest("batched", Case(10, 2, 100), tried.append) == 4
+    assert max(tried) == 8
+
+
+def test_a_size_that_half_of_the_memory_would_not_hold_is_not_tried(monkeypatch):
+    class Peak:
+        def __init__(self, device):
+            self.mb = 0.0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.mb = 1000.0 + 100.0 * tried[-1]
+
+    tried = []
+    monkeypatch.setattr(batching, "seconds_of", lambda call, device: (call(), float(tried[-1]) ** 0.5)[1])
+    monkeypatch.setattr(batching, "PeakMemory", Peak)
+    monkeypatch.setattr(batching, "free_bytes", lambda device: 4e9)  # half of it is 20 prompts
+    assert Batching(CPU).fastest("batched", Case(10, 2, 100), tried.append) == 8
+    assert max(tried) == 8
 
 
 def test_a_batch_that_does_not_fit_is_not_taken(monkeypatch):
+    tried = []
+
     def run(size):
+        tried.append(size)
         if size > 8:
             raise torch.OutOfMemoryError
 
     monkeypatch.setattr(batching, "seconds_of", lambda call, device: (call(), 1.0)[1])
-    assert Batching(CPU).fastest("batched", Case(10, 2, 100), run) == 8
+    sizes = Batching(CPU)
+    for count in (100, 200):
+        assert sizes.fastest("batched", Case(10, 2, count), run) == 8
+    assert tried.count(21) == 1  # what did not fit is not tried again
 
 
 def test_the_table_compares_with_ours_and_with_the_limit():

@@ -46,3 +46,7 @@ def train_shared(base: Path, out: Path, way: str, runs: dict[str, dict]) -> None
 if __name__ == "__main__":
     sys.path[:0] = [str(TESTS), str(TESTS / "ranking")]
     train_shared(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]))
+
+    from trsr.ranking.processes import part
+
+    part()  # as a run does: a process that just leaves may take the others' connections with it

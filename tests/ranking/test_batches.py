@@ -1,5 +1,6 @@
 """Steps, rows and turns: every example once an epoch, rows within the budget, no process left out."""
 
+from dataclasses import replace
 from itertools import chain, pairwise
 
 import numpy as np
@@ -77,8 +78,30 @@ def test_an_example_that_a_loss_cannot_learn_from_is_named(loss, labels, what):
     examples = make_examples(2, 2, seed=0)
     examples[1] = LabelledPrompt(examples[1].prompt, labels)
     with pytest.raises(ConfigError, match=rf"^training example 1: no {what} among its candidates; the {loss} loss"):
-        check_labels(examples, loss)
-    check_labels(examples, "binary")
+        check_labels(examples, examples[:1], loss)
+    with pytest.raises(ConfigError, match=rf"^validation example 1: no {what} among its candidates; the {loss} loss"):
+        check_labels(examples[:1], examples, loss)
+    check_labels(examples, examples[:1], "binary")
+
+
+def test_validation_needs_positives_for_recall_whatever_the_loss():
+    examples = make_examples(2, 2, seed=0)
+    without = [*examples, LabelledPrompt(examples[1].prompt, (0, 0))]
+    with pytest.raises(
+        ConfigError, match=r"^validation example 2: no positive among its candidates; recall needs one$"
+    ):
+        check_labels(examples, without, "answer")
+    check_labels(without, examples, "answer")
+
+
+@pytest.mark.parametrize("loss", ["answer", "binary", "listwise", "pairwise"])
+def test_an_example_without_candidates_is_named(loss):
+    examples = make_examples(2, 2, seed=0)
+    bare = [examples[0], LabelledPrompt(replace(examples[1].prompt, suffixes=()), ())]
+    with pytest.raises(ConfigError, match=r"^training example 1: no candidates; give one at least$"):
+        check_labels(bare, examples, loss)
+    with pytest.raises(ConfigError, match=r"^validation example 1: no candidates; give one at least$"):
+        check_labels(examples, bare, loss)
 
 
 @pytest.mark.parametrize("loss", ["listwise", "pairwise"])

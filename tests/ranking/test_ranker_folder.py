@@ -184,8 +184,41 @@ def test_another_format_is_refused_with_both_numbers(saved):
 
 def test_prompt_settings_that_are_wrong_name_the_field(saved):
     change_settings(saved, prompt={"recent_items": -1})
-    with pytest.raises(ConfigError, match=r"trsr.json: recent_items: "):
+    with pytest.raises(ConfigError, match=r"trsr.json: prompt.recent_items: "):
         Ranker.from_pretrained(saved, dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("dtype", "float99", "dtype"),
+        ("dtype", None, "dtype"),
+        ("events", {}, "events.min_rating"),
+        ("events", {"min_rating": "high", "seed": 7}, "events.min_rating"),
+        ("events", {"min_rating": None, "seed": -1}, "events.seed"),
+        ("attributes", None, "attributes"),
+        ("attributes", "title", "attributes"),
+        ("attributes", [], "attributes"),
+        ("quantization", "8bit", "quantization"),
+        ("tune", "half", "tune"),
+        ("summary_method", 7, "summary_method"),
+        ("answers", {"yes": {"id": 257}}, "answers.yes.piece"),
+        ("prompt", None, "prompt"),
+        ("base", {"name": 7, "weight_hash": "x"}, "base.name"),
+    ],
+)
+def test_a_setting_that_is_wrong_names_the_file_and_the_field(saved, field, value, named):
+    change_settings(saved, **{field: value})
+    with pytest.raises(ConfigError) as error:
+        Ranker.from_pretrained(saved)
+    assert str(error.value).startswith(f"{saved / 'trsr.json'}: {named}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_dtype_that_there_is_not_is_refused_with_those_there_are(saved):
+    with pytest.raises(ConfigError) as error:
+        Ranker.from_pretrained(saved, dtype="float99")
+    assert str(error.value) == (f"{saved}: no dtype 'float99' to load it in; take auto, float32, bfloat16, float16")
 
 
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "adapter_config.json"])

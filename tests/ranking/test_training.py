@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from tiny_rankers import (
 
 from tiny import make_model
 from trsr.config import TrainingConfig
-from trsr.errors import DataError, ModelError
+from trsr.errors import ConfigError, DataError, ModelError
 from trsr.evaluation.metrics import ranking_metrics
 from trsr.ranking import losses, training
 from trsr.ranking.adapters import add_lora, prepare
@@ -186,6 +187,33 @@ def test_a_damaged_checkpoint_is_refused_with_one_sentence(base, tmp_path, file,
     assert str(error.value).endswith("; delete that folder to train anew")
 
 
+def test_training_takes_the_way_of_attention_that_it_records_whatever_scores(base, tmp_path, monkeypatch, undisturbed):
+    # a run that is continued may score in a way that was measured on another day
+    ranker = replace(make_ranker(base), attention="mask")
+    tuned, log = train(ranker, *examples_for_training(), SETTINGS, tmp_path / "mask")
+    assert adapter_of(tuned) == undisturbed[0]
+    assert without_seconds(log.as_dict()) == without_seconds(undisturbed[1])
+    assert log.as_dict()["attention"] == trained_state(log)["attention"] == "blocks"
+    monkeypatch.setattr(training, "TRAINING_PATH", "mask")
+    with pytest.raises(DataError, match="checkpoint of other settings, data or weights"):
+        train_here(base, tmp_path / "mask")
+
+
+@pytest.mark.parametrize("loss", ["answer", "listwise"])
+def test_a_training_that_has_nothing_to_learn_or_choose_from_is_refused(base, tmp_path, loss):
+    settings = SETTINGS.model_copy(update={"loss": loss})
+    examples, validation = examples_for_training()
+    nothing = LabelledPrompt(validation[0].prompt, (0,) * 12)
+    for few, valid, what in (
+        ([], validation, "training: there are no examples to train on; give one at least"),
+        (examples, [], "training: there are no validation examples, which choose the best step; give one at least"),
+        (examples, [validation[0], nothing], "validation example 1: no positive among its candidates; "),
+    ):
+        with pytest.raises(ConfigError) as error:
+            train(make_ranker(base), few, valid, settings, tmp_path)
+        assert str(error.value).startswith(what)
+
+
 def test_a_checkpoint_holds_no_pickle(base, tmp_path):
     train_here(base, tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
     (checkpoint,) = tmp_path.glob("step-*")
@@ -295,21 +323,22 @@ def test_a_run_that_is_out_of_memory_goes_on_with_smaller_rows_as_if_it_had_begu
 
 
 def test_a_step_that_runs_out_of_memory_behind_its_first_row_is_done_again_whole(base, tmp_path, monkeypatch):
-    examples, validation = examples_for_training()  # 29 tokens each; one of validation has 64
-    settings = SETTINGS.model_copy(update={"examples_per_step": 7, "epochs": 1, "row_tokens": 87})
-    smaller = settings.model_copy(update={"row_tokens": 43})
-    expected, log = train(make_ranker(base), examples, validation[:1], smaller, tmp_path / "small")
+    # 29 tokens each, and 64 in validation; steps of three rows, or of seven
+    settings = SETTINGS.model_copy(update={"examples_per_step": 7, "row_tokens": 87})
+    expected, log = train_here(base, tmp_path / "small", settings.model_copy(update={"row_tokens": 43}))
+    assert log.best_step > 0  # or the adapter that is compared below would be the untrained one
     rows = []
 
     def failing(model, row, last_hidden=losses.last_hidden):
         rows.append(row.ids.shape[1])
-        if len(rows) == 4:  # validation, two rows that go well, and then
+        if len(rows) == 20 + 2:  # validation, a row that goes well, and the second of three
             raise torch.OutOfMemoryError("CUDA out of memory")
         return last_hidden(model, row)
 
     monkeypatch.setattr(losses, "last_hidden", failing)
-    ranker, other = train(make_ranker(base), examples, validation[:1], settings, tmp_path / "large")
-    assert rows[:6] == [64, 87, 87, 29, 29, 29]
+    ranker, other = train_here(base, tmp_path / "large", settings)
+    assert rows[:30] == [64] * 20 + [87, 87] + [29] * 7 + [29]
+    assert other.best_step == log.best_step
     assert other.row_tokens == [{"step": 1, "row_tokens": 87}, {"step": 1, "row_tokens": 43}]
     assert [step["loss"] for step in other.steps] == pytest.approx([step["loss"] for step in log.steps], abs=1e-6)
     assert other.tokens == log.tokens
@@ -430,3 +459,12 @@ def test_unknown_modules_are_refused_by_name():
         ModelError, match=r"LlamaForCausalLM has no modules named \['qq_proj'\]; set training.lora_modules"
     ):
         add_lora(make_model("llama"), TrainingConfig(lora_modules=["q_proj", "qq_proj"]))
+
+
+@pytest.mark.parametrize("family", ["llama", "smollm2", "gpt_neox"])
+def test_lora_on_the_output_head_which_scores_would_not_see_is_refused(family):
+    attention = "query_key_value" if family == "gpt_neox" else "q_proj"
+    with pytest.raises(ModelError) as error:
+        add_lora(make_model(family), TrainingConfig(lora_modules=[attention, "lm_head"]))
+    assert "LoRA on its output head lm_head would have no part in scores" in str(error.value)
+    assert str(error.value).endswith("leave it out of training.lora_modules")

@@ -1,7 +1,7 @@
 """The two benchmarks whole: a model, its methods, the cases, and what came out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
 from trsr.benchmarks.cases import Case, grid, growth
@@ -26,7 +26,8 @@ class Plan:
     """What to measure: a model, the sizes, the methods (all if none) and how often.
 
     `random_weights` is a size of model instead of a name; `growth` lets candidates and prefix grow from the first
-    prefix and suffix and the last number of candidates, and leaves out what would take longer than `limit_seconds`.
+    prefix and suffix and the last number of candidates, and leaves out what would take longer than `limit_seconds`;
+    `ragged` suffixes differ in length.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Plan:
     force: bool = False
     growth: bool = False
     limit_seconds: float = 120.0
+    ragged: bool = False
 
     def check(self, known: Sequence[str]) -> None:
         """Raise `ConfigError` for a method that is not `known`, or an attention that is none."""
@@ -53,8 +55,10 @@ class Plan:
     def cases(self) -> list[Case]:
         """The cases in the order in which they are run."""
         if self.growth:
-            return growth(Case(self.prefixes[0], self.suffixes[0], self.candidates[-1]))
-        return grid(self.prefixes, self.suffixes, self.candidates)
+            cases = growth(Case(self.prefixes[0], self.suffixes[0], self.candidates[-1]))
+        else:
+            cases = grid(self.prefixes, self.suffixes, self.candidates)
+        return [replace(case, ragged=self.ragged) for case in cases]
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ def _run(plan: Plan, task: str, methods: Methods, operations: Operations) -> Rep
     runner = Runner(methods, operations, plan.repeats, plan.limit_seconds if plan.growth else None)
     names = [name for name in methods.names if not plan.methods or name in plan.methods]
     results = runner.run(_fitting(plan, subject), names)
+    if plan.ragged:
+        task = f"{task}, suffixes of S/2 to 3S/2 tokens"
     machine = describe_machine()
     dtype = str(subject.dtype).removeprefix("torch.")
     peak = peak_operations(subject.device, subject.dtype)
