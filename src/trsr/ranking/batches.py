@@ -19,7 +19,7 @@ from trsr.prompts.ranking import RankingPrompt
 from trsr.ranking.memory import free_bytes
 from trsr.ranking.packing import Part, Row
 
-_CPU_ROW_TOKENS = 1024  # faster than 500, 2000 and 4000 with SmolLM2-135M in fp32 on one core
+_CPU_ROW_TOKENS = 1024  # as in scoring: a CPU gains little beyond
 _FEWEST, _MOST = 512, 65536
 _SHARE_OF_MEMORY = 0.7
 

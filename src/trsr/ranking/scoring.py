@@ -26,7 +26,7 @@ from trsr.ranking.packing import Part, PrefixState, Row
 from trsr.ranking.prefix_cache import PrefixCache, prefix_key, weights_state
 from trsr.ranking.shared_prefix import AnswerHead, check_finite, last_hidden
 
-_MOST_TOKENS = {"cpu": 1024, "cuda": 32768}  # on a CPU more only leaves its caches (docs/performance.md)
+_MOST_TOKENS = {"cpu": 1024, "cuda": 32768}  # beyond that a device gains little
 _FEWEST_TOKENS = 256
 _LONGEST = 4096  # prompt length that the estimate of memory counts with
 _WINDOW_PASSES = 4
