@@ -15,6 +15,7 @@ from trsr.errors import ConfigError
 from trsr.experiment.machine import describe_machine
 from trsr.progress import say
 from trsr.ranking.attention_choice import choose_attention
+from trsr.ranking.checkpoint import TRAINING_PATH
 from trsr.ranking.families import prompt_limit
 from trsr.ranking.scoring import affordable_tokens
 
@@ -100,7 +101,7 @@ def bench_training(plan: Plan, loss: str, lora_r: int) -> Report:
     check_loss(loss)
     subject = _subject(plan)
     operations = Operations.of(subject.model, training=True)  # before LoRA adds weights of its own
-    path = plan.attention if plan.attention in ("mask", "flex") else "blocks"  # as `trsr train` chooses
+    path = plan.attention if plan.attention in ("mask", "flex") else TRAINING_PATH
     return _run(plan, f"training, {loss} loss", TrainingMethods(subject, path, loss, lora_r), operations)
 
 

@@ -40,7 +40,6 @@ class ScoringMethods:
     """The methods on one model; `path` is how ours computes attention."""
 
     names: tuple[str, ...] = METHODS
-    training = False
 
     def __init__(self, subject: Subject, path: str) -> None:
         self.subject, self.path = subject, path

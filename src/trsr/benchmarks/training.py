@@ -50,13 +50,11 @@ class TrainingMethods:
     """The methods on one model, which gets LoRA layers; `path` is how ours computes attention."""
 
     names: tuple[str, ...] = METHODS
-    training = True
 
     def __init__(self, subject: Subject, path: str, loss: str, lora_r: int) -> None:
         self.subject, self.path, self.loss = subject, path, loss
         add_lora(subject.model, TrainingConfig(lora_r=lora_r, lora_dropout=0))
-        named = subject.model.named_parameters()
-        self._trained = [parameter for _, parameter in named if parameter.requires_grad]
+        self._trained = [parameter for parameter in subject.model.parameters() if parameter.requires_grad]
         self._batching = Batching(subject.device)
         self._known_case: Case | None = None
         self._expected: Value = np.zeros(0, dtype=np.float32)

@@ -225,14 +225,21 @@ class _Experiment:
         checkpoints = self.folder.checkpoints(name)
         with self._told(f"train {name}", f"training {name}") as on_step:
             tuned, log = train(self.ranker, examples, validation, self.config.training, checkpoints, on_step)
-        tuned = replace(tuned, summary_method=method, min_rating=self.config.data.min_rating, seed=self.config.seed)
+        tuned = replace(
+            tuned,
+            attention=self._ranker_config().attention,
+            summary_method=method,
+            min_rating=self.config.data.min_rating,
+            seed=self.config.seed,
+        )
         if is_main():
             keep_tuned(self.folder, name, tuned, log, prompts, self.config.training)
         return tuned
 
     def _score_with(self, ranker: Ranker, name: str, summaries: Mapping[str, str]) -> None:
         prompts = ranker.prompts(self.tasks.catalogue)
-        self.folder.update_manifest(attention=asdict(ranker.attention_choice))
+        if "attention" not in self.folder.read_manifest():  # the first choice is that of the whole run
+            self.folder.update_manifest(attention=asdict(ranker.attention_choice))
         self._score(name, RankerScorer(ranker, prompts, summaries), lambda: ranker.scoring.report.throughput)
         tests = self.tasks.of(TEST)
         if prompts.counts.prompts < len(tests):  # an earlier, cut short run scored some of them: count all prompts

@@ -113,8 +113,8 @@ def score_file(
         _refuse_unknown(place, dataset, user, items, catalogue)
         history, targets = dataset.history(user), [item for item, label in zip(items, labels, strict=True) if label]
         cut = len(history) if cuts is None else _cut(place, cuts, example_id, history, targets)
-        leaked = next((target for target in targets if target in history[:cut]), None)
-        if leaked is not None and cuts is None:
+        leaked = next((target for target in targets if cuts is None and target in history), None)
+        if leaked is not None:
             raise DataError(
                 f"{place}: the target {leaked!r} is in its user's history; give --examples with the cut of each example"
             )

@@ -34,7 +34,7 @@ class LabelledPrompt:
     @property
     def tokens(self) -> int:
         """Tokens of its packed form: the prefix once, and every suffix."""
-        return len(self.prompt.prefix) + sum(map(len, self.prompt.suffixes))
+        return self.prompt.tokens
 
 
 @dataclass(frozen=True)

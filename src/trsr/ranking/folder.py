@@ -74,7 +74,7 @@ def save(ranker: "Ranker", path: Path, card: Mapping[str, Any]) -> Path:
     settings = _settings(ranker)
     with whole_folder(path) as work:
         if adapted:
-            ranker.model.peft_config["default"].base_model_name_or_path = _hub_name(ranker.weights)
+            ranker.model.peft_config["default"].base_model_name_or_path = hub_name(ranker.weights)
             # the vocabulary never changes; left to itself, PEFT asks the hub whether it did
             ranker.model.save_pretrained(work, save_embedding_layers=False)
         else:
@@ -202,14 +202,15 @@ def _answers(ranker: "Ranker") -> dict[str, Any]:
     }
 
 
-def _hub_name(weights: Weights) -> str:
+def hub_name(weights: Weights) -> str:
+    """What the hub knows weights as."""
     return EMBEDDED_HUB_ID if weights.name == EMBEDDED else weights.name
 
 
 def _card(ranker: "Ranker", card: Mapping[str, Any]) -> str:
     library, kind = ("transformers", "full") if ranker.whole else ("peft", "lora")
     head = (
-        f"---\nbase_model: {_hub_name(ranker.weights)}\nlibrary_name: {library}\n"
+        f"---\nbase_model: {hub_name(ranker.weights)}\nlibrary_name: {library}\n"
         f"tags: [trsr, recommendation, {kind}]\n---\n"
     )
     body = f"""

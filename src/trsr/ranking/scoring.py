@@ -59,7 +59,7 @@ class ScoringReport:
         return f"{self.tokens / self.seconds:,.0f} tokens/s" if self.seconds else ""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Work:
     """A prefix on its way, with the candidates of all prompts of a window that begin with it.
 
@@ -121,7 +121,7 @@ class LocalScoring:
             longest = len(prompt.prefix) + max(map(len, prompt.suffixes), default=0)
             check_length(self.model.config, longest, f"a prompt of {longest} tokens")
             window.append(prompt)
-            tokens += len(prompt.prefix) + sum(map(len, prompt.suffixes))
+            tokens += prompt.tokens
             if tokens >= _WINDOW_PASSES * self.report.pass_tokens:
                 yield window
                 window, tokens = [], 0

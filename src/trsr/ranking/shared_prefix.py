@@ -41,7 +41,7 @@ class AnswerHead:
         weight = head.weight[rows].float()
         bias = getattr(head, "bias", None)
         return cls(
-            weight if head.weight.requires_grad else weight.detach(),
+            weight,
             torch.zeros(2, device=weight.device) if bias is None else bias[rows].float(),
             getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1.0),
             getattr(config, "final_logit_softcapping", None),
