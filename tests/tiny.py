@@ -45,7 +45,10 @@ _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral-window": ("Mistral", _GROUPED | {"sliding_window": WINDOW}),
     "mixtral": ("Mixtral", _GROUPED | {"num_local_experts": 4}),
     "qwen2": ("Qwen2", _GROUPED | {"tie_word_embeddings": True}),
-    "qwen2-window": ("Qwen2", _GROUPED | {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}),
+    "qwen2-window": (
+        "Qwen2",
+        _GROUPED | {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1},
+    ),
     "qwen3": ("Qwen3", _GROUPED | {"head_dim": 16}),
     "gemma": ("Gemma", _GROUPED | {"head_dim": 8, "tie_word_embeddings": True}),
     "gemma2": (

@@ -41,7 +41,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
         yield work
         if path.exists():
             path.rename(old)
-        work.rename(path)
+        try:
+            work.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
 
 
 def write_text(path: Path, text: str) -> None:

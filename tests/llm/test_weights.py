@@ -247,3 +247,27 @@ def test_a_failed_unpacking_leaves_nothing_that_looks_like_a_model(monkeypatch, 
     with pytest.raises(ModelError, match="no tensors in the file"):
         resolve_weights(EMBEDDED)
     assert not list((room.cache_folder() / "models").glob("*/config.json"))
+
+
+def test_4_bit_weights_without_a_gpu_are_refused(folder):
+    weights = resolve_weights(str(folder))
+    with pytest.raises(ModelError) as error:
+        room._four_bits(torch.device("cpu"), torch.float32)
+    assert sentence(error) == "ranker.quantization 4bit needs a CUDA GPU, this is a cpu; set it to none"
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelError, match="needs a CUDA GPU"):
+            load_model(weights, quantization="4bit")
+
+
+def test_4_bit_weights_without_bitsandbytes_name_the_extra(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModelError) as error:
+        room._four_bits(torch.device("cuda"), torch.bfloat16)
+    assert sentence(error) == "ranker.quantization 4bit needs bitsandbytes: pip install 'trsr[qlora]'"
+
+
+def test_4_bit_weights_are_nf4_with_doubly_quantised_scales(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    chosen = room._four_bits(torch.device("cuda"), torch.bfloat16)
+    assert (chosen.load_in_4bit, chosen.bnb_4bit_quant_type, chosen.bnb_4bit_use_double_quant) == (True, "nf4", True)
+    assert chosen.bnb_4bit_compute_dtype == torch.bfloat16

@@ -6,7 +6,7 @@ from trsr.llm.chat import Answers
 from trsr.prompts.ranking import RankingPrompt
 from trsr.ranking.packing import Part, PrefixState, Row
 from trsr.ranking.scoring import LocalScoring
-from trsr.ranking.shared_prefix import AnswerHead, last_hidden
+from trsr.ranking.shared_prefix import AnswerHead, decoder_of, last_hidden
 
 YES, NO = 257, 258
 ANSWERS = Answers(YES, NO, "yes", "no")
@@ -26,8 +26,7 @@ def make_prompt(prefix_length, suffix_lengths, seed=0):
 
 
 def head_of(model):
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return AnswerHead.of(base, YES, NO)
+    return AnswerHead.of(model, YES, NO)
 
 
 def slow_log_odds(model, prefix, suffixes):
@@ -69,7 +68,7 @@ def assert_same_log_odds(actual, expected, atol=1e-4):
 def watch_rows(model):
     """A list that every packed row of `model` adds its length to."""
     lengths = []
-    decoder = model.get_base_model().get_decoder() if hasattr(model, "get_base_model") else model.get_decoder()
+    decoder = decoder_of(model)
 
     def watch(_module, _args, kwargs):
         if "layout" in kwargs:

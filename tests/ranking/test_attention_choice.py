@@ -32,34 +32,34 @@ class Clock:
 @pytest.mark.parametrize("family", ["llama", "mistral-window", "gpt2", "gemma3"])
 def test_on_a_cpu_blocks_are_taken_unmeasured(family):
     for asked in ("auto", "blocks"):
-        choice = choose_attention(make_model(family), asked)
+        choice = choose_attention(make_model(family), asked, 512)
         assert (choice.path, choice.seconds) == ("blocks", {})
 
 
 @pytest.mark.parametrize("asked", ["auto", "blocks"])
 def test_models_with_capped_scores_take_the_mask(asked):
-    assert choose_attention(make_model("gemma2"), asked).path == "mask"
+    assert choose_attention(make_model("gemma2"), asked, 512).path == "mask"
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 @pytest.mark.parametrize("asked", ["mask", "flex"])
 def test_what_is_asked_for_is_taken_unmeasured(family, asked, monkeypatch):
     clock = Clock(monkeypatch, {})
-    choice = choose_attention(make_model(family), asked)
+    choice = choose_attention(make_model(family), asked, 512)
     assert (choice.path, choice.seconds, clock.rows) == (asked, {}, [])
 
 
 @pytest.mark.parametrize(("blocks", "mask"), [(1.0, 2.0), (3.0, 2.0)])
 def test_the_fastest_of_what_was_measured_is_taken(monkeypatch, blocks, mask):
     Clock(monkeypatch, {"blocks": blocks, "mask": mask})
-    choice = choose_attention(make_model("llama"), "measure")
+    choice = choose_attention(make_model("llama"), "measure", 512)
     assert choice.seconds == {"blocks": blocks, "mask": mask}  # medians, without the first run of each
     assert choice.path == ("blocks" if blocks < mask else "mask")
 
 
 def test_blocks_are_not_measured_for_capped_scores(monkeypatch):
     clock = Clock(monkeypatch, {"mask": 2.0})
-    choice = choose_attention(make_model("gemma2"), "measure")
+    choice = choose_attention(make_model("gemma2"), "measure", 512)
     assert (choice.path, set(choice.seconds)) == ("mask", {"mask"})
     assert {path for path, _ in clock.rows} == {"mask"}
 
@@ -73,7 +73,7 @@ def test_what_is_measured_fits_into_the_context(monkeypatch, context, longest):
         "last_hidden",
         lambda model, row: seen.append(int(row.positions.max()) + 1) or clock.run(model, row),
     )
-    choose_attention(make_model("llama", max_position_embeddings=context), "measure")
+    choose_attention(make_model("llama", max_position_embeddings=context), "measure", 512)
     assert all(length <= longest for length in seen)
     assert max(seen) > longest // 2
 
@@ -82,7 +82,7 @@ def test_measuring_runs_the_model_and_leaves_it_as_it_was():
     model = make_model("llama", max_position_embeddings=160)
     prompt = make_prompt(9, [4, 2])
     before = slow_scores(model, prompt)
-    choice = choose_attention(model, "measure")
+    choice = choose_attention(model, "measure", 512)
     assert set(choice.seconds) == {"blocks", "mask"}
     assert all(seconds > 0 for seconds in choice.seconds.values())
     assert choice.seconds[choice.path] == min(choice.seconds.values())
@@ -108,7 +108,7 @@ def test_the_way_that_was_chosen_is_the_way_that_is_gone(monkeypatch, family, as
         plain = getattr(attention, name)
         monkeypatch.setattr(attention, name, lambda *args, n=name, f=plain, **more: ways.append(n) or f(*args, **more))
     model, prompt = make_model(family), make_prompt(20, [3, 5])
-    scoring = LocalScoring(model, ANSWERS, choose_attention(model, asked).path, 4096)
+    scoring = LocalScoring(model, ANSWERS, choose_attention(model, asked, 512).path, 4096)
     (scores,) = engine_scores(scoring, [prompt])
     assert ways == [taken] * 2  # layers
     assert_same_log_odds(scores, slow_scores(model, prompt))

@@ -17,7 +17,9 @@ PREFIXES, LENGTHS = (45, 20), ([4, 30, 1, 11], [7, 7])
 
 def add_random_lora(model, seed=1):
     """LoRA on every linear layer, with no zeros in it: at the start half of the gradients would vanish."""
-    names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))}
+    names = {
+        name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))
+    }
     gpt2 = model.config.model_type == "gpt2"
     targets = sorted(names - {"lm_head", "embed_out"})
     tuned = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=targets, fan_in_fan_out=gpt2))
@@ -94,12 +96,24 @@ LAYOUTS = {"ragged": [3, 1, 4], "equal": [3, 3], "one": [4], "single tokens": [1
 def attention_inputs(lengths, prefix, size=3, value_size=3):
     generator = torch.Generator().manual_seed(3)
     tokens = sum(lengths)
-    shapes = [(2, 2, tokens, size), (2, prefix, size), (2, prefix, value_size), (2, tokens, size), (2, tokens, value_size)]
+    shapes = [
+        (2, 2, tokens, size),
+        (2, prefix, size),
+        (2, prefix, value_size),
+        (2, tokens, size),
+        (2, tokens, value_size),
+    ]
     return [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
 
 
 def hidden_by_window(lengths, prefix, window):
-    group = Group(Part(range(prefix), [range(length) for length in lengths]), 0, prefix, prefix + sum(lengths), Suffixes.of(lengths, CPU))
+    group = Group(
+        Part(range(prefix), [range(length) for length in lengths]),
+        0,
+        prefix,
+        prefix + sum(lengths),
+        Suffixes.of(lengths, CPU),
+    )
     return None if window is None else group.outside(window, CPU)
 
 
@@ -122,7 +136,9 @@ def test_attention_by_hand_is_plain_attention_of_every_prompt(lengths, window):
     prefix, scale = 5, 0.7
     query, before_key, before_value, key, value = attention_inputs(lengths, prefix, value_size=4)
     hidden = hidden_by_window(lengths, prefix, window)
-    output = _SuffixAttention.apply(query, before_key, before_value, key, value, Suffixes.of(lengths, CPU), hidden, scale)
+    output = _SuffixAttention.apply(
+        query, before_key, before_value, key, value, Suffixes.of(lengths, CPU), hidden, scale
+    )
     assert output.shape == (2, 2, sum(lengths), 4)
     start = 0
     for length in lengths:

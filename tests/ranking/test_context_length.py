@@ -25,6 +25,7 @@ FIXED_ROPES = {
     },
 }
 DYNAMIC = {**ROPE, "rope_type": "dynamic"}
+TWO_ROPES = {"full_attention": DYNAMIC, "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
 LONGROPE = {
     "rope_type": "longrope",
     "rope_theta": 10000.0,
@@ -83,16 +84,16 @@ def test_the_two_ropes_of_gemma_3_are_exact_past_their_original_length():
         ("llama", {**DYNAMIC, "original_max_position_embeddings": ORIGINAL}, {}),
         ("llama", LONGROPE, {}),
         ("phi3-longrope", LONGROPE, {"original_max_position_embeddings": ORIGINAL}),
-        ("gemma3", {"full_attention": DYNAMIC, "sliding_attention": {"rope_type": "default"}}, {"max_position_embeddings": ORIGINAL}),
+        ("gemma3", TWO_ROPES, {"max_position_embeddings": ORIGINAL}),
     ],
     ids=["dynamic", "dynamic-extended", "longrope", "phi3-longrope", "gemma3-dynamic"],
-)  # fmt: skip
+)
 def test_ropes_that_change_with_the_length_are_exact_up_to_it_and_refused_beyond(family, rope, more):
     model = make_long(rope, family, **more)
     assert prompt_limit(model.config).tokens == ORIGINAL
     assert_exact(model, make_prompt(ORIGINAL - 24, [24, 3, 7]))
     engine = make_engine(model)
-    with pytest.raises(ConfigError, match=f"a prompt: {ORIGINAL + 1} tokens, but .* of {ORIGINAL} tokens; shorten"):
+    with pytest.raises(ConfigError, match=f"^a prompt of {ORIGINAL + 1} tokens: this .* of {ORIGINAL} tokens; lower"):
         list(engine.score([make_prompt(ORIGINAL - 24, [3, 25])]))
 
 
@@ -122,17 +123,17 @@ def test_a_long_text_read_before_by_the_same_model_does_not_change_scores(rope):
 def test_the_limit_is_named_for_what_it_is():
     model = make_long(LONGROPE)
     assert message(model.config, ORIGINAL + 1) == (
-        "here: 65 tokens, but llama models like this one have a rotary embedding that changes beyond a length of 64 "
-        "tokens; shorten the prompt (prompt.max_tokens) or take another model"
+        "here: this llama model has a rotary embedding that changes beyond its length, of 64 tokens; lower "
+        "prompt.max_tokens or take another model"
     )
-    assert "have a context of 8192 tokens" in message(make_model("llama").config, 8193)
+    assert "has a context of 8192 tokens" in message(make_model("llama").config, 8193)
     check_length(make_model("llama").config, 8192, "here")
 
 
 def test_a_window_of_a_family_that_was_never_tried_bounds_its_prompts():
     config = make_model("mixtral", sliding_window=16).config
     assert prompt_limit(config).tokens == 16
-    assert "have a sliding window of 16 tokens" in message(config, 17)
+    assert "this mixtral model has a sliding window of 16 tokens" in message(config, 17)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "opt", "gpt2", "gemma2"])
@@ -140,9 +141,9 @@ def test_a_prompt_of_exactly_the_context_is_exact_and_one_more_is_refused(family
     model = make_model(family, max_position_embeddings=64)
     assert_exact(model, make_prompt(50, [14, 1, 13]))
     engine = make_engine(model)
-    with pytest.raises(ConfigError, match=r"^a prompt: 65 tokens, but \w+ models like this one have a context of 64"):
+    with pytest.raises(ConfigError, match=r"^a prompt of 65 tokens: this \w+ model has a context of 64 tokens; lower"):
         list(engine.score([make_prompt(50, [15])]))
-    with pytest.raises(ConfigError, match="65 tokens"):
+    with pytest.raises(ConfigError, match=r"^a prompt of 65 tokens"):
         list(engine.score([make_prompt(64, [1])]))
 
 
@@ -150,7 +151,7 @@ def test_a_prompt_of_exactly_the_context_is_exact_and_one_more_is_refused(family
     ("family", "changes", "limit", "what"),
     [
         ("llama", {"max_position_embeddings": 128}, 128, "context"),
-        ("llama", {"rope_parameters": LONGROPE}, ORIGINAL, "rotary embedding that changes beyond a length"),
+        ("llama", {"rope_parameters": LONGROPE}, ORIGINAL, "rotary embedding that changes beyond its length,"),
         ("llama", {"rope_parameters": DYNAMIC, "max_position_embeddings": 256}, 256, None),
         ("mixtral", {"sliding_window": 100}, 100, "sliding window"),
     ],
@@ -160,8 +161,8 @@ def test_a_prompt_budget_beyond_what_the_model_reads_is_refused_before_any_work(
     config = RankerConfig(base=str(folder), dtype="float32")
     with pytest.raises(ConfigError) as error:
         Ranker.from_base(config, PromptConfig(max_tokens=limit + 1), ["title"])
-    assert str(error.value).startswith(f"prompt.max_tokens with {folder}: {limit + 1} tokens, but ")
-    assert what is None or f"have a {what} of {limit} tokens" in str(error.value)
+    assert str(error.value).startswith(f"prompt.max_tokens {limit + 1}: this {family} model has a ")
+    assert what is None or f"has a {what} of {limit} tokens" in str(error.value)
     assert Ranker.from_base(config, PromptConfig(max_tokens=limit), ["title"]).prompt.max_tokens == limit
 
 

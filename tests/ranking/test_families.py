@@ -32,9 +32,6 @@ from trsr.ranking.shared_prefix import packed_log_odds
 
 # uncompiled FlexAttention is slow: it is compared where windows, capped scores or positions are special
 FLEX = ("llama", "mistral-window", "qwen2-window", "gemma2", "gemma3", "phi3-longrope", "gpt2")
-asks_for_sdpa = pytest.mark.xfail(
-    strict=True, reason="llm/weights.py asks for SDPA, which transformers refuses for families without it"
-)
 uncompiled = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 
 
@@ -267,17 +264,16 @@ def test_memory_that_runs_out_in_the_check_is_not_blamed_on_the_family(monkeypat
         check_exact(model, head_of(model), (YES, NO), "blocks")
 
 
-@asks_for_sdpa
-def test_a_ranker_is_refused_before_any_prompt_when_its_family_is(tmp_path):
+@pytest.mark.parametrize("attention", ["auto", "measure"])
+def test_a_ranker_is_refused_before_any_prompt_when_its_family_is(tmp_path, attention):
     config = transformers.BloomConfig(vocab_size=320, hidden_size=32, n_layer=2, n_head=4)
     folder = save_folder(tmp_path / "model", transformers.BloomForCausalLM(config), make_tokenizer())
+    config = RankerConfig(base=str(folder), dtype="float32", attention=attention)
     with pytest.raises(ModelError, match=r"^bloom models weigh tokens by their distance in the row \(ALiBi\); take a"):
-        Ranker.from_base(RankerConfig(base=str(folder), dtype="float32"), PromptConfig(), ["title"])
+        Ranker.from_base(config, PromptConfig(), ["title"])
 
 
-@pytest.mark.parametrize(
-    "name", ["gemma", pytest.param("gemma2", marks=asks_for_sdpa), "gemma3", "mistral-window", "opt", "gpt2"]
-)
+@pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3", "mistral-window", "opt", "gpt2"])
 def test_a_folder_of_a_supported_family_becomes_a_ranker(tmp_path, name):
     folder = save_folder(tmp_path / "model", make_model(name))
     ranker = Ranker.from_base(RankerConfig(base=str(folder), dtype="float32"), PromptConfig(), ["title"])

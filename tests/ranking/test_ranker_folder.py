@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from trsr.config import TrainingConfig
 from trsr.data.scoring import RankingRequest
 from trsr.errors import ConfigError, ModelError
 from trsr.llm import weights as weights_room
+from trsr.ranking.adapters import add_lora
 from trsr.ranking.ranker import Ranker, RankerScorer
-from trsr.ranking.training import add_lora
 
 HISTORY = [{"title": "Whales", "subject": "sea"}, {"title": "Ropes", "subject": None}]
 SUMMARY = "Likes the sea"
@@ -183,8 +184,41 @@ def test_another_format_is_refused_with_both_numbers(saved):
 
 def test_prompt_settings_that_are_wrong_name_the_field(saved):
     change_settings(saved, prompt={"recent_items": -1})
-    with pytest.raises(ConfigError, match=r"trsr.json: recent_items: "):
+    with pytest.raises(ConfigError, match=r"trsr.json: prompt.recent_items: "):
         Ranker.from_pretrained(saved, dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("dtype", "float99", "dtype"),
+        ("dtype", None, "dtype"),
+        ("events", {}, "events.min_rating"),
+        ("events", {"min_rating": "high", "seed": 7}, "events.min_rating"),
+        ("events", {"min_rating": None, "seed": -1}, "events.seed"),
+        ("attributes", None, "attributes"),
+        ("attributes", "title", "attributes"),
+        ("attributes", [], "attributes"),
+        ("quantization", "8bit", "quantization"),
+        ("tune", "half", "tune"),
+        ("summary_method", 7, "summary_method"),
+        ("answers", {"yes": {"id": 257}}, "answers.yes.piece"),
+        ("prompt", None, "prompt"),
+        ("base", {"name": 7, "weight_hash": "x"}, "base.name"),
+    ],
+)
+def test_a_setting_that_is_wrong_names_the_file_and_the_field(saved, field, value, named):
+    change_settings(saved, **{field: value})
+    with pytest.raises(ConfigError) as error:
+        Ranker.from_pretrained(saved)
+    assert str(error.value).startswith(f"{saved / 'trsr.json'}: {named}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_dtype_that_there_is_not_is_refused_with_those_there_are(saved):
+    with pytest.raises(ConfigError) as error:
+        Ranker.from_pretrained(saved, dtype="float99")
+    assert str(error.value) == (f"{saved}: no dtype 'float99' to load it in; take auto, float32, bfloat16, float16")
 
 
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "adapter_config.json"])
@@ -240,6 +274,48 @@ def test_a_failed_save_leaves_the_old_ranker_and_no_rest(tuned, saved, base, mon
     assert isinstance(error.value, ConfigError if isinstance(failure, OSError) else RuntimeError)
     assert ranked_by(Ranker.from_pretrained(saved, dtype="float32")) == ranked_by(tuned)
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+@pytest.fixture
+def tuned_whole(base):
+    """A ranker of whose weights every one was tuned."""
+    ranker = make_ranker(base)
+    with torch.no_grad():
+        for parameter in ranker.model.parameters():
+            parameter.mul_(1.05)
+    return replace(ranker, whole=True)
+
+
+def test_whole_weights_are_saved_and_scored_without_their_base(tuned_whole, base, tmp_path):
+    folder = tuned_whole.save_pretrained(tmp_path / "ranker")
+    names = {path.name for path in folder.iterdir()}
+    assert {"model.safetensors", "config.json", "trsr.json", "tokenizer.json"} <= names
+    assert "adapter_config.json" not in names
+    settings = json.loads((folder / "trsr.json").read_text(encoding="utf-8"))
+    assert (settings["tune"], settings["quantization"], settings["base"]["name"]) == ("full", "none", str(base))
+    change_settings(folder, base={**settings["base"], "name": "/gone/model"})
+    loaded = Ranker.from_pretrained(folder, dtype="float32")
+    assert ranked_by(loaded) == ranked_by(tuned_whole)
+    again = loaded.save_pretrained(tmp_path / "again")
+    assert ranked_by(Ranker.from_pretrained(again, dtype="float32")) == ranked_by(tuned_whole)
+    card = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---")[1])
+    assert (card["library_name"], card["tags"][-1]) == ("transformers", "full")
+
+
+def test_whole_weights_that_were_changed_or_lost_are_refused(tuned_whole, base, tmp_path):
+    folder = tuned_whole.save_pretrained(tmp_path / "ranker")
+    assert refusal(folder, base=str(base)) == f"{folder}: every weight was tuned and is there; leave the base out"
+    shutil.copy(base / "model.safetensors", folder / "model.safetensors")
+    assert refusal(folder) == (
+        f"{folder}: its weights are not those that trsr.json was written with; save the ranker again"
+    )
+    (folder / "model.safetensors").unlink()
+    assert refusal(folder).startswith(f"{folder}: no .safetensors weights there")
+
+
+def test_an_untuned_ranker_is_not_saved(base, tmp_path):
+    with pytest.raises(ConfigError, match="this ranker is not tuned, there is nothing to save; train it first"):
+        make_ranker(base).save_pretrained(tmp_path / "ranker")
 
 
 def test_rank_takes_plain_dicts_and_gives_sorted_probabilities(tuned):

@@ -1,6 +1,8 @@
 """The scoring engine: what comes out first, how large a pass is, and what happens when memory runs out."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,7 +28,9 @@ OUT_OF_MEMORY = {
 
 def make_users(count, seed=0):
     """Users of all sizes, long after short, so that passes take them in another order."""
-    return [make_prompt(5 + 7 * (n % 5), [1 + (n * m) % 9 for m in range(1, 2 + n % 4)], seed + n) for n in range(count)]
+    return [
+        make_prompt(5 + 7 * (n % 5), [1 + (n * m) % 9 for m in range(1, 2 + n % 4)], seed + n) for n in range(count)
+    ]
 
 
 def count_tokens(prompt):
@@ -174,6 +178,13 @@ def test_scores_are_the_same_when_memory_runs_out_on_the_way(model, error, capsy
     assert "memory ran out on a pass of" in "".join(capsys.readouterr())
 
 
+def test_a_budget_far_above_what_there_is_to_do_is_lowered_in_few_steps(model):
+    failed = fail_above(model, 100, OUT_OF_MEMORY["cuda"])
+    (scores,) = engine_scores(make_engine(model, pass_tokens=1 << 20), [make_prompt(40, [8] * 20)])
+    assert failed == [200]
+    assert len(scores) == 20
+
+
 @pytest.mark.parametrize("error", OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY)
 def test_memory_that_runs_out_behind_a_known_prefix_costs_no_second_reading(model, error):
     prompt = make_prompt(40, [8] * 30)
@@ -199,6 +210,57 @@ def test_one_candidate_that_does_not_fit_is_one_sentence(model, error):
     )
 
 
+def test_the_example_that_does_not_fit_is_the_one_that_is_named(model):
+    fail_above(model, 60, torch.OutOfMemoryError("no more"))
+    prompts = [make_prompt(20, [5, 5]), make_prompt(70, [5]), make_prompt(9, [3])]
+    scores = make_engine(model, pass_tokens=500).score(prompts)
+    assert_same_log_odds(torch.from_numpy(next(scores)), slow_scores(MODEL, prompts[0]))
+    with pytest.raises(ModelError, match="one prompt of 75 tokens"):
+        next(scores)
+
+
+def test_threads_that_score_at_once_get_their_own_scores(model):
+    """A web server's workers share one model."""
+    users = [make_prompt(20 + n, [5, 3 + n], seed=n) for n in range(4)]
+    expected = [slow_scores(MODEL, user) for user in users]
+    engines = [make_engine(model), make_engine(model, cache_bytes=1 << 20)]
+
+    def work(number):
+        scores = [engine_scores(engines[number % 2], [users[number]])[0] for _ in range(15)]
+        return [(part - expected[number]).abs().max().item() for part in scores]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(difference for found in pool.map(work, range(4)) for difference in found) < 1e-4
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_requests_may_come_from_a_generator(tmp_path):
+    tokenizer = make_tokenizer()
+    folder = save_folder(tmp_path / "base", make_model("llama", vocabulary=len(tokenizer)), tokenizer)
+    items = {f"i{n}": {"title": f"Book {n}" * (n + 1)} for n in range(8)}
+    ranker = Ranker.from_base(RankerConfig(base=str(folder), dtype="float32"), PromptConfig(max_tokens=1024), ["title"])
+    scorer = RankerScorer(ranker, ranker.prompts(items), {})
+    requests = [RankingRequest(f"e{n}", "u", (f"i{n}",), tuple(items)[: n + 1]) for n in range(6)]
+    listed = list(scorer.score(requests))
+    streamed = list(scorer.score(request for request in requests))
+    assert [part.tolist() for part in streamed] == [part.tolist() for part in listed]
+    assert [len(part) for part in streamed] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_prompt_without_candidates_has_no_scores(model):
+    scores = engine_scores(make_engine(model), [make_prompt(9, [3]), make_prompt(9, []), make_prompt(8, [2, 2])])
+    assert [len(part) for part in scores] == [1, 0, 2]
+
+
+def test_prompts_that_begin_alike_read_the_prefix_once(model):
+    prefix = make_prompt(40, [1]).prefix
+    prompts = [replace(make_prompt(40, sizes, seed), prefix=prefix) for seed, sizes in enumerate([[5, 6], [7], [3, 3]])]
+    engine = make_engine(model)
+    for scores, prompt in zip(engine_scores(engine, prompts), prompts, strict=True):
+        assert_same_log_odds(scores, slow_scores(MODEL, prompt))
+    assert engine.report.tokens == 40 + 5 + 6 + 7 + 3 + 3
+
+
 @pytest.mark.parametrize(
     "error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("odd"), KeyboardInterrupt()]
 )
@@ -219,8 +281,8 @@ def test_a_prompt_longer_than_the_context_is_one_sentence_whoever_stands_before_
     with pytest.raises(ConfigError) as raised:
         list(engine.score([make_prompt(10, [3]), make_prompt(60, [3, 5])]))
     assert str(raised.value) == (
-        "a prompt: 65 tokens, but llama models like this one have a context of 64 tokens; shorten the prompt "
-        "(prompt.max_tokens) or take another model"
+        "a prompt of 65 tokens: this llama model has a context of 64 tokens; lower prompt.max_tokens or take another "
+        "model"
     )
 
 
@@ -235,5 +297,7 @@ def test_scores_that_are_no_numbers_name_their_example_and_not_another(tmp_path)
     requests = [RankingRequest(f"e{n}", "u", (), (item, "a")) for n, item in enumerate(["a", "c", "b", "c"])]
     scores = RankerScorer(ranker, ranker.prompts(items), {}).score(requests)
     assert [len(next(scores)) for _ in range(2)] == [2, 2]
-    with pytest.raises(ModelError, match=r"^example e2: the model gave 1 scores that are not finite numbers; try dtype"):
+    with pytest.raises(
+        ModelError, match=r"^example e2: the model gave 1 scores that are not finite numbers; try dtype"
+    ):
         next(scores)

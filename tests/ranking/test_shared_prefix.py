@@ -167,7 +167,7 @@ def test_broken_weights_end_in_a_sentence_and_not_in_a_ranking():
     model = make_model("llama")
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight[0, 0] = float("nan")
-    with pytest.raises(ModelError, match="^the model gave 2 scores that are not finite numbers; try dtype float32"):
+    with pytest.raises(ModelError, match=r"^the model gave 2 scores that are not finite numbers; try dtype float32"):
         list(make_engine(model).score([make_prompt(10, [3, 3])]))
 
 

@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import signal
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,11 +22,11 @@ from tiny_rankers import (
 
 from tiny import make_model
 from trsr.config import TrainingConfig
-from trsr.errors import DataError, ModelError
+from trsr.errors import ConfigError, DataError, ModelError
 from trsr.evaluation.metrics import ranking_metrics
-from trsr.ranking import training
-from trsr.ranking.checkpoint import load_checkpoint
+from trsr.ranking import losses, training
 from trsr.ranking.adapters import add_lora, prepare
+from trsr.ranking.checkpoint import load_checkpoint
 from trsr.ranking.training import LabelledPrompt, train, trained_state
 
 TOTAL = 18  # 24 examples, 4 a step, 3 epochs
@@ -187,14 +187,41 @@ def test_a_damaged_checkpoint_is_refused_with_one_sentence(base, tmp_path, file,
     assert str(error.value).endswith("; delete that folder to train anew")
 
 
+def test_training_takes_the_way_of_attention_that_it_records_whatever_scores(base, tmp_path, monkeypatch, undisturbed):
+    # a run that is continued may score in a way that was measured on another day
+    ranker = replace(make_ranker(base), attention="mask")
+    tuned, log = train(ranker, *examples_for_training(), SETTINGS, tmp_path / "mask")
+    assert adapter_of(tuned) == undisturbed[0]
+    assert without_seconds(log.as_dict()) == without_seconds(undisturbed[1])
+    assert log.as_dict()["attention"] == trained_state(log)["attention"] == "blocks"
+    monkeypatch.setattr(training, "TRAINING_PATH", "mask")
+    with pytest.raises(DataError, match="checkpoint of other settings, data or weights"):
+        train_here(base, tmp_path / "mask")
+
+
+@pytest.mark.parametrize("loss", ["answer", "listwise"])
+def test_a_training_that_has_nothing_to_learn_or_choose_from_is_refused(base, tmp_path, loss):
+    settings = SETTINGS.model_copy(update={"loss": loss})
+    examples, validation = examples_for_training()
+    nothing = LabelledPrompt(validation[0].prompt, (0,) * 12)
+    for few, valid, what in (
+        ([], validation, "training: there are no examples to train on; give one at least"),
+        (examples, [], "training: there are no validation examples, which choose the best step; give one at least"),
+        (examples, [validation[0], nothing], "validation example 1: no positive among its candidates; "),
+    ):
+        with pytest.raises(ConfigError) as error:
+            train(make_ranker(base), few, valid, settings, tmp_path)
+        assert str(error.value).startswith(what)
+
+
 def test_a_checkpoint_holds_no_pickle(base, tmp_path):
     train_here(base, tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
     (checkpoint,) = tmp_path.glob("step-*")
     assert sorted(path.name for path in checkpoint.iterdir()) == [
-        "weights.safetensors",
         "best.safetensors",
         "optimizer.safetensors",
         "state.json",
+        "weights.safetensors",
     ]
     assert load_checkpoint(tmp_path / "nothing", "", {}, None) is None
 
@@ -208,8 +235,8 @@ def test_the_best_step_by_validation_recall_is_what_comes_out(base, tmp_path, mo
         seen[step] = {name: value.detach().flatten().tolist() for name, value in loop.parameters.items()}
 
     monkeypatch.setattr(training._Loop, "_evaluate", keeping)
-    # a rate that breaks the model late, so that the best step is not the last
-    settings = SETTINGS.model_copy(update={"learning_rate": 0.2, "epochs": 6})
+    # a rate so high that the loss rises again and the best step is not the last
+    settings = SETTINGS.model_copy(update={"learning_rate": 0.05, "epochs": 6})
     ranker, log = train_here(base, tmp_path, settings)
     recalls = {entry["step"]: entry["valid_recall"] for entry in log.evaluations}
     assert recalls[log.best_step] == max(recalls.values())
@@ -234,38 +261,179 @@ def test_only_the_adapter_is_trained(base, tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_loss_that_is_no_number_stops_with_a_sentence(base, tmp_path):
+def loop_of(base, tmp_path, settings=SETTINGS):
     ranker = make_ranker(base)
-    examples, validation = examples_for_training()
-    loop = training._Loop(ranker.with_model(add_lora(ranker.model, SETTINGS)), examples, validation, SETTINGS, tmp_path)
+    ranker = ranker.with_model(prepare(ranker.model, settings))
+    loop = training._Loop(ranker, "float32", *examples_for_training(), settings, tmp_path)
+    loop.log.row_tokens.append({"step": 1, "row_tokens": 100})
+    return loop
+
+
+def test_a_loss_that_is_no_number_stops_with_a_sentence(base, tmp_path):
+    loop = loop_of(base, tmp_path)
     with torch.no_grad():
         next(iter(loop.parameters.values())).fill_(float("nan"))
     with pytest.raises(ModelError, match=r"training step 1: the loss is nan; lower training.learning_rate"):
         loop._step(1)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_a_tenth(base, tmp_path):
-    settings = TrainingConfig(epochs=10, warmup=0.1, examples_per_step=4)
-    ranker = make_ranker(base)
-    loop = training._Loop(
-        ranker.with_model(add_lora(ranker.model, settings)), *examples_for_training(), settings, tmp_path
+@pytest.mark.parametrize("loss", ["answer", "listwise"])
+def test_the_loss_and_gradients_of_a_step_do_not_depend_on_its_rows(base, tmp_path, loss):
+    settings = SETTINGS.model_copy(update={"lora_dropout": 0.0, "loss": loss})
+    found = []
+    for row_tokens in (1, 60, 1000):  # every example alone, two together, all in one row
+        loop = loop_of(base, tmp_path, settings)
+        with torch.no_grad():
+            for parameter in loop.parameters.values():
+                parameter.fill_(0.02)
+        loop.log.row_tokens.append({"step": 1, "row_tokens": row_tokens})
+        value = loop._gradients(1, [loop.examples[index] for index in loop.steps[0]])
+        found.append((value, torch.cat([parameter.grad.flatten() for parameter in loop.parameters.values()])))
+    for value, gradient in found[1:]:
+        assert value == pytest.approx(found[0][0], rel=1e-6)
+        torch.testing.assert_close(gradient, found[0][1], rtol=1e-4, atol=1e-5 * found[0][1].abs().max().item())
+
+
+def limit_memory(monkeypatch, most):
+    refused = []
+
+    def limited(model, row, last_hidden=losses.last_hidden):
+        if row.ids.shape[1] > most:
+            refused.append(row.ids.shape[1])
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return last_hidden(model, row)
+
+    monkeypatch.setattr(losses, "last_hidden", limited)
+    return refused
+
+
+def test_a_run_that_is_out_of_memory_goes_on_with_smaller_rows_as_if_it_had_begun_with_them(
+    base, tmp_path, monkeypatch
+):
+    settings = SETTINGS.model_copy(update={"row_tokens": 64, "epochs": 1})
+    expected, log = train_here(base, tmp_path / "small", settings)
+    refused = limit_memory(monkeypatch, 64)
+    ranker, other = train_here(base, tmp_path / "large", settings.model_copy(update={"row_tokens": 128}))
+    assert refused
+    assert other.row_tokens == [{"step": 1, "row_tokens": 128}, {"step": 0, "row_tokens": 64}]
+    assert [step["loss"] for step in other.steps] == pytest.approx([step["loss"] for step in log.steps], abs=1e-6)
+    for name, values in adapter_of(expected).items():
+        assert adapter_of(ranker)[name] == pytest.approx(values, abs=1e-6)
+    assert trained_state(other)["row_tokens"] == 64
+
+
+def test_a_step_that_runs_out_of_memory_behind_its_first_row_is_done_again_whole(base, tmp_path, monkeypatch):
+    # 29 tokens each, and 64 in validation; steps of three rows, or of seven
+    settings = SETTINGS.model_copy(update={"examples_per_step": 7, "row_tokens": 87})
+    expected, log = train_here(base, tmp_path / "small", settings.model_copy(update={"row_tokens": 43}))
+    assert log.best_step > 0  # or the adapter that is compared below would be the untrained one
+    rows = []
+
+    def failing(model, row, last_hidden=losses.last_hidden):
+        rows.append(row.ids.shape[1])
+        if len(rows) == 20 + 2:  # validation, a row that goes well, and the second of three
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return last_hidden(model, row)
+
+    monkeypatch.setattr(losses, "last_hidden", failing)
+    ranker, other = train_here(base, tmp_path / "large", settings)
+    assert rows[:30] == [64] * 20 + [87, 87] + [29] * 7 + [29]
+    assert other.best_step == log.best_step
+    assert other.row_tokens == [{"step": 1, "row_tokens": 87}, {"step": 1, "row_tokens": 43}]
+    assert [step["loss"] for step in other.steps] == pytest.approx([step["loss"] for step in log.steps], abs=1e-6)
+    assert other.tokens == log.tokens
+    for name, values in adapter_of(expected).items():
+        assert adapter_of(ranker)[name] == pytest.approx(values, abs=1e-6)
+
+
+def test_an_example_that_does_not_fit_alone_says_what_to_change(base, tmp_path, monkeypatch):
+    limit_memory(monkeypatch, 20)
+    with pytest.raises(ModelError) as error:
+        train_here(base, tmp_path)
+    assert str(error.value) == (
+        "training step 0: one example of 64 tokens does not fit into memory; turn "
+        "training.activation_checkpointing on, take fewer candidates or lower prompt.max_tokens"
     )
-    rates = [loop._schedule(step) for step in range(1, loop.total + 1)]
-    assert loop.total == 60
-    assert rates[:6] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
-    assert rates[32] == pytest.approx(0.55)  # half way down
-    assert rates[-1] == pytest.approx(0.1)
-    assert all(later < earlier for earlier, later in pairwise(rates[5:]))
 
 
-def test_every_example_is_seen_once_an_epoch_in_another_order(base, tmp_path):
-    examples, validation = examples_for_training()
-    settings = SETTINGS.model_copy(update={"examples_per_step": 5, "epochs": 2})
+def test_an_error_that_is_not_about_memory_is_told_as_it_is(base, tmp_path, monkeypatch):
+    def broken(model, row):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(losses, "last_hidden", broken)
+    with pytest.raises(RuntimeError, match=r"^a bug$"):
+        train_here(base, tmp_path)
+
+
+def test_a_run_continues_with_the_rows_that_memory_allowed(base, tmp_path, monkeypatch):
+    settings = SETTINGS.model_copy(update={"row_tokens": 128})
+    limit_memory(monkeypatch, 64)
+    _, log = train_here(base, tmp_path, settings)
+    _, again = train_here(base, tmp_path, settings)
+    assert again.row_tokens == log.row_tokens != []
+
+
+def test_steps_by_tokens_see_every_example(base, tmp_path):
+    settings = SETTINGS.model_copy(update={"tokens_per_step": 100, "epochs": 1})  # examples have 29 tokens
+    _, log = train_here(base, tmp_path, settings)
+    assert (len(log.steps), log.tokens) == (6, 24 * 29)
+
+
+def test_every_weight_is_tuned_in_fp32_and_comes_out_in_the_rankers_dtype(base, tmp_path):
     ranker = make_ranker(base)
-    loop = training._Loop(ranker.with_model(add_lora(ranker.model, settings)), examples, validation, settings, tmp_path)
-    epochs = [[id(example) for step in steps for example in loop._batch(step)] for steps in (range(1, 6), range(6, 11))]
-    assert all(sorted(epoch) == sorted(map(id, examples)) for epoch in epochs)
-    assert epochs[0] != epochs[1]
+    ranker = ranker.with_model(ranker.model.to(torch.bfloat16))
+    before = {name: value.clone() for name, value in ranker.model.state_dict().items()}
+    settings = SETTINGS.model_copy(update={"tune": "full", "learning_rate": 3e-3, "loss": "answer"})
+    tuned, log = train(ranker, *examples_for_training(), settings, tmp_path)
+    assert log.best_step > 0
+    assert tuned.whole
+    after = tuned.model.state_dict()
+    assert {value.dtype for value in after.values()} == {torch.bfloat16}
+    layers = [name for name in before if "layers" in name or "lm_head" in name]
+    assert [name for name in layers if torch.equal(before[name], after[name])] == []
+    assert np.mean([step["loss"] for step in log.steps[-4:]]) < 0.8 * np.mean([step["loss"] for step in log.steps[:4]])
+
+
+def test_full_tuning_is_the_same_twice_and_after_a_kill(base, tmp_path):
+    settings = SETTINGS.model_copy(update={"tune": "full", "learning_rate": 3e-3, "epochs": 2})
+    once, log = train_here(base, tmp_path / "once", settings)
+
+    def stop(done, total, loss):
+        if done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_here(base, tmp_path / "twice", settings, stop)
+    again, other = train_here(base, tmp_path / "twice", settings)
+    assert without_seconds(other.as_dict()) == without_seconds(log.as_dict())
+    state = again.model.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in once.model.state_dict().items())
+
+
+def test_a_tuned_model_is_not_tuned_again_by_mistake(base, tmp_path, undisturbed):
+    ranker = make_ranker(base)
+    with pytest.raises(ModelError, match="has an adapter already; tune its base model"):
+        prepare(add_lora(ranker.model, SETTINGS), SETTINGS)
+
+
+def test_checkpoints_that_take_long_to_write_are_written_less_often(base, tmp_path, monkeypatch):
+    clock = [0.0]
+    saved = []
+
+    def save(folder, step, log, state):
+        saved.append(step)
+        clock[0] += 3.0
+
+    monkeypatch.setattr(training, "save_checkpoint", save)
+    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
+
+    def on_step(done, total, loss):
+        clock[0] += 10.0
+
+    settings = SETTINGS.model_copy(update={"epochs": 6, "evaluations_per_epoch": 1, "examples_per_step": 1})
+    train_here(base, tmp_path, settings, on_step)
+    # 24 steps of 10 s between evaluations: the first wait is 20 s, and then 20 times the 3 s of a checkpoint
+    assert saved[:6] == [4, 11, 18, 24, 31, 38]
 
 
 @pytest.mark.parametrize(
@@ -291,3 +459,12 @@ def test_unknown_modules_are_refused_by_name():
         ModelError, match=r"LlamaForCausalLM has no modules named \['qq_proj'\]; set training.lora_modules"
     ):
         add_lora(make_model("llama"), TrainingConfig(lora_modules=["q_proj", "qq_proj"]))
+
+
+@pytest.mark.parametrize("family", ["llama", "smollm2", "gpt_neox"])
+def test_lora_on_the_output_head_which_scores_would_not_see_is_refused(family):
+    attention = "query_key_value" if family == "gpt_neox" else "q_proj"
+    with pytest.raises(ModelError) as error:
+        add_lora(make_model(family), TrainingConfig(lora_modules=[attention, "lm_head"]))
+    assert "LoRA on its output head lm_head would have no part in scores" in str(error.value)
+    assert str(error.value).endswith("leave it out of training.lora_modules")

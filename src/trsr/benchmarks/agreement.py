@@ -7,16 +7,17 @@ from trsr.benchmarks.cases import Case
 from trsr.benchmarks.timing import Value
 from trsr.errors import ModelError
 
-# difference allowed, as a share of the size of the true values and `floor`; rounding stays far below
-ALLOWED = {torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
+# Difference allowed, as a share of the size of the true log-odds and one. On SmolLM2 in bfloat16 rounding came to .024
+# at most, and a mask that lets candidates see each other to .09 at least. Gradients round more.
+ALLOWED = {torch.float32: 1e-3, torch.float16: 0.01, torch.bfloat16: 0.05}
+GRADIENTS = 3
 
 
-def compare(
-    method: str, what: str, value: Value, expected: Value, dtype: torch.dtype, case: Case, floor: float = 1.0
-) -> None:
+def compare(method: str, what: str, value: Value, expected: Value, dtype: torch.dtype, case: Case) -> None:
     """Raise `ModelError` where `value` is not `expected`, as near as `dtype` lets it be."""
     off = _size(value - expected)
-    allowed = ALLOWED[dtype] * (floor + _size(expected))
+    size = _size(expected)
+    allowed = ALLOWED[dtype] * (GRADIENTS * size if what == "gradients" else 1 + size)
     if not off <= allowed:  # also where it is no number
         raise ModelError(
             f"{method} at {case}: its {what} are {off:.3g} off those of separate prompts, where "

@@ -1,7 +1,7 @@
 """The two benchmarks whole: a model, its methods, the cases, and what came out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
 from trsr.benchmarks.cases import Case, grid, growth
@@ -15,7 +15,9 @@ from trsr.errors import ConfigError
 from trsr.experiment.machine import describe_machine
 from trsr.progress import say
 from trsr.ranking.attention_choice import choose_attention
-from trsr.ranking.families import check_length, prompt_limit
+from trsr.ranking.checkpoint import TRAINING_PATH
+from trsr.ranking.families import prompt_limit
+from trsr.ranking.scoring import affordable_tokens
 
 _PATHS: tuple[str, ...] = get_args(AttentionPath)
 
@@ -25,7 +27,8 @@ class Plan:
     """What to measure: a model, the sizes, the methods (all if none) and how often.
 
     `random_weights` is a size of model instead of a name; `growth` lets candidates and prefix grow from the first
-    prefix and suffix and the last number of candidates, and leaves out what would take longer than `limit_seconds`.
+    prefix and suffix and the last number of candidates, and leaves out what would take longer than `limit_seconds`;
+    `ragged` suffixes differ in length.
     """
 
     model: str
@@ -40,6 +43,7 @@ class Plan:
     force: bool = False
     growth: bool = False
     limit_seconds: float = 120.0
+    ragged: bool = False
 
     def check(self, known: Sequence[str]) -> None:
         """Raise `ConfigError` for a method that is not `known`, or an attention that is none."""
@@ -52,8 +56,10 @@ class Plan:
     def cases(self) -> list[Case]:
         """The cases in the order in which they are run."""
         if self.growth:
-            return growth(Case(self.prefixes[0], self.suffixes[0], self.candidates[-1]))
-        return grid(self.prefixes, self.suffixes, self.candidates)
+            cases = growth(Case(self.prefixes[0], self.suffixes[0], self.candidates[-1]))
+        else:
+            cases = grid(self.prefixes, self.suffixes, self.candidates)
+        return [replace(case, ragged=self.ragged) for case in cases]
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def bench_scoring(plan: Plan) -> Report:
     plan.check(ScoringMethods.names)
     subject = _subject(plan)
     operations = Operations.of(subject.model, training=False)
-    path = choose_attention(subject.model, cast(AttentionPath, plan.attention)).path
+    path = choose_attention(subject.model, cast(AttentionPath, plan.attention), affordable_tokens(subject.model)).path
     return _run(plan, "scoring", ScoringMethods(subject, path), operations)
 
 
@@ -95,7 +101,7 @@ def bench_training(plan: Plan, loss: str, lora_r: int) -> Report:
     check_loss(loss)
     subject = _subject(plan)
     operations = Operations.of(subject.model, training=True)  # before LoRA adds weights of its own
-    path = plan.attention if plan.attention in ("mask", "flex") else "blocks"  # as `trsr train` chooses
+    path = plan.attention if plan.attention in ("mask", "flex") else TRAINING_PATH
     return _run(plan, f"training, {loss} loss", TrainingMethods(subject, path, loss, lora_r), operations)
 
 
@@ -110,6 +116,8 @@ def _run(plan: Plan, task: str, methods: Methods, operations: Operations) -> Rep
     runner = Runner(methods, operations, plan.repeats, plan.limit_seconds if plan.growth else None)
     names = [name for name in methods.names if not plan.methods or name in plan.methods]
     results = runner.run(_fitting(plan, subject), names)
+    if plan.ragged:
+        task = f"{task}, suffixes of S/2 to 3S/2 tokens"
     machine = describe_machine()
     dtype = str(subject.dtype).removeprefix("torch.")
     peak = peak_operations(subject.device, subject.dtype)
@@ -124,5 +132,6 @@ def _fitting(plan: Plan, subject: Subject) -> list[Case]:
         if case not in fitting and plan.growth:
             say(f"{case}: left out, longer than the model reads")
         elif case not in fitting:
-            check_length(subject.model.config, case.prompt, "--prefix and --suffix")
+            reads = f"the model has a {limit.what} of {limit.tokens}" if limit is not None else ""
+            raise ConfigError(f"--prefix and --suffix: prompts of {case.prompt} tokens, but {reads}; lower them")
     return fitting

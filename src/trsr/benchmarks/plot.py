@@ -18,7 +18,8 @@ svg { font: 12px system-ui, sans-serif; background: var(--paper);
   --paper: #fff; --ink: #1c2126; --soft: #5b6570; --line: #dfe3e7; --accent: #1f5fa8; }
 @media (prefers-color-scheme: dark) {
   svg { --paper: #15181c; --ink: #e4e7ea; --soft: #9aa4ae; --line: #30363d; --accent: #7db4f0; } }
-text { fill: var(--soft); } .title { fill: var(--ink); font-weight: 600; }
+text { fill: var(--soft); paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }
+.title { fill: var(--ink); font-weight: 600; }
 .grid { stroke: var(--line); } polyline { fill: none; stroke: var(--soft); stroke-width: 1.25; }
 circle { fill: var(--soft); } .trsr polyline, .trsr_returning polyline { stroke: var(--accent); stroke-width: 2; }
 .trsr circle, .trsr_returning circle { fill: var(--accent); } .trsr text, .trsr_returning text { fill: var(--accent); }

@@ -10,10 +10,11 @@
 | limit | one plain causal row of prefix and suffixes, which scores nothing right; no exact method reads fewer tokens |
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,9 +22,10 @@ from trsr.benchmarks.agreement import compare
 from trsr.benchmarks.batching import Batching
 from trsr.benchmarks.cases import Case, Inputs
 from trsr.benchmarks.crossencoder import make_cross_encoder, pairs_of
+from trsr.benchmarks.rows import Rows
 from trsr.benchmarks.subject import Subject
 from trsr.benchmarks.timing import Call, LeftOut, Method, Value
-from trsr.benchmarks.work import Work, behind_prefix, rows_of, shared
+from trsr.benchmarks.work import Work, behind_prefix, in_batches, rows_of, shared
 from trsr.prompts.ranking import RankingPrompt
 from trsr.ranking.families import prompt_limit
 from trsr.ranking.scoring import LocalScoring
@@ -38,19 +40,20 @@ class ScoringMethods:
     """The methods on one model; `path` is how ours computes attention."""
 
     names: tuple[str, ...] = METHODS
-    training = False
 
     def __init__(self, subject: Subject, path: str) -> None:
         self.subject, self.path = subject, path
         self._batching = Batching(subject.device)
+        self._alone: dict[tuple[int, ...], float] = {}
 
     def work(self, name: str, case: Case) -> Work:
         """What a call of a method computes."""
         count = case.candidates
         return {
             "published": rows_of(count, PUBLISHED_LENGTH, count * PUBLISHED_LENGTH),
-            "batched": rows_of(count, case.prompt),
-            "crossencoder": rows_of(count, case.prompt, count),
+            "batched": in_batches(case, self._batching.taken("batched", case)),
+            # it sorts by characters, which is nearly by tokens
+            "crossencoder": in_batches(case, self._batching.taken("crossencoder", case), count),
             "trsr": shared(case),
             "trsr_returning": behind_prefix(case),
             "limit": rows_of(1, case.least),
@@ -71,35 +74,39 @@ class ScoringMethods:
 
     def checker(self, inputs: Inputs) -> Callable[[str, Value], None]:
         """Compares what a method gives with full prompts, each read alone; the limit gives nothing to compare."""
-        expected = self._read_alone(inputs.prompts[:_CHECKED])
 
         def check(name: str, value: Value) -> None:
             if name != "limit":
+                expected = np.array([self._read_alone(prompt) for prompt in inputs.prompts[:_CHECKED]])
                 compare(name, "log-odds", value[:_CHECKED], expected, self.subject.dtype, inputs.case)
 
         return check
 
     @torch.inference_mode()
-    def _read_alone(self, prompts: Sequence[Sequence[int]]) -> Value:
-        return self._numbers(torch.cat([self._last(self.subject.ids([prompt])) for prompt in prompts]))
+    def _read_alone(self, prompt: tuple[int, ...]) -> float:
+        """Log-odds of a full prompt, read once for all methods and cases."""
+        if prompt not in self._alone:
+            hidden = self.subject.decoder(input_ids=self.subject.ids([prompt]), use_cache=False).last_hidden_state
+            self._alone[prompt] = float(self.subject.head.log_odds(hidden[:, -1])[0])
+        return self._alone[prompt]
 
     def _published(self, inputs: Inputs) -> tuple[Callable[[], Call], str] | LeftOut:
-        subject, length = self.subject, inputs.case.prompt
+        subject, longest = self.subject, inputs.case.prompt
         limit = prompt_limit(subject.model.config)
-        if length > PUBLISHED_LENGTH:
-            return LeftOut(f"prompts of {length} tokens do not fit into its {PUBLISHED_LENGTH:,}")
+        if longest > PUBLISHED_LENGTH:
+            return LeftOut(f"prompts of {longest} tokens do not fit into its {PUBLISHED_LENGTH:,}")
         if limit is not None and limit.tokens < PUBLISHED_LENGTH:
             return LeftOut(f"the model reads {limit.tokens:,} tokens, not its {PUBLISHED_LENGTH:,}")
-        rows = subject.ids(inputs.prompts)
-        padded = torch.nn.functional.pad(rows, (0, PUBLISHED_LENGTH - length))
-        mask = (torch.arange(PUBLISHED_LENGTH, device=subject.device) < length).long()[None]
+        lengths = [len(prompt) for prompt in inputs.prompts]
+        padded = subject.ids([[*prompt, *[0] * (PUBLISHED_LENGTH - len(prompt))] for prompt in inputs.prompts])
+        masks = (torch.arange(PUBLISHED_LENGTH, device=subject.device) < subject.ids(lengths)[:, None]).long()
         yes, no = subject.answers.yes_id, subject.answers.no_id
 
         @torch.inference_mode()
         def call() -> Value:
             odds = []
-            for row in padded:
-                logits = subject.model(input_ids=row[None], attention_mask=mask, use_cache=False).logits
+            for row, mask, length in zip(padded, masks, lengths, strict=True):
+                logits = subject.model(input_ids=row[None], attention_mask=mask[None], use_cache=False).logits
                 answer = logits[0, length - 1].float()
                 odds.append(answer[yes] - answer[no])
             return self._numbers(torch.stack(odds))
@@ -107,29 +114,38 @@ class ScoringMethods:
         return lambda: call, ""
 
     def _batched(self, inputs: Inputs) -> tuple[Callable[[], Call], str]:
-        rows = self.subject.ids(inputs.prompts)
+        prompts = Rows.of(self.subject, inputs)
 
         @torch.inference_mode()
-        def score(count: int, batch: int) -> Value:
-            return self._numbers(torch.cat([self._last(part) for part in torch.split(rows[:count], batch)]))
+        def score(rows: Rows, batch: int) -> Value:
+            odds = self._numbers(torch.cat([self._last(part) for part in rows.batches(batch)]))
+            return odds[np.argsort(rows.order.cpu().numpy())]
 
-        batch = self._batching.fastest("batched", inputs.case, lambda size: score(size, size))
-        return lambda: lambda: score(len(rows), batch), f"batches of {batch}"
+        batch = self._batching.fastest("batched", inputs.case, lambda size: score(prompts.middle(size), size))
+        return lambda: lambda: score(prompts, batch), f"batches of {batch}"
 
     def _cross_encoder(self, inputs: Inputs) -> tuple[Callable[[], Call], str] | LeftOut:
         encoder = self._encoder
         if isinstance(encoder, LeftOut):
             return encoder
+        if inputs.case.ragged and not counts_from_anywhere(self.subject):
+            return LeftOut("it fills up on the left, which moves the places that this model learned")
         pairs = pairs_of(encoder, inputs)
         if isinstance(pairs, LeftOut):
             return pairs
 
-        def score(count: int, batch: int) -> Value:
-            scores: Value = encoder.predict(pairs[:count], batch_size=batch, show_progress_bar=False)
+        by_length = [pairs[place] for place in inputs.case.order]
+
+        def score(given: list[tuple[str, str]], batch: int) -> Value:
+            scores: Value = encoder.predict(given, batch_size=batch, show_progress_bar=False)
             return scores
 
-        batch = self._batching.fastest("crossencoder", inputs.case, lambda size: score(size, size))
-        return lambda: lambda: score(len(pairs), batch), f"batches of {batch}"
+        def middle(size: int) -> list[tuple[str, str]]:
+            start = (len(pairs) - size) // 2
+            return by_length[start : start + size]
+
+        batch = self._batching.fastest("crossencoder", inputs.case, lambda size: score(middle(size), size))
+        return lambda: lambda: score(pairs, batch), f"batches of {batch}"
 
     def _trsr(self, inputs: Inputs) -> tuple[Callable[[], Call], str]:
         scoring = LocalScoring(self.subject.model, self.subject.answers, self.path)
@@ -143,8 +159,8 @@ class ScoringMethods:
             # a cache of its own for each call, let go with it: kept, it would stand in the memory of other methods
             nonlocal calls
             scoring = LocalScoring(self.subject.model, self.subject.answers, self.path, cache_bytes=_UNBOUNDED)
-            next(scoring.score([_prompt(inputs, draw=calls + 1)]))
-            prompt = _prompt(inputs, draw=0 if calls == 0 else calls + 2)  # the first has candidates to check
+            next(scoring.score([_prompt(inputs, draw=2 * calls + 1)]))
+            prompt = _prompt(inputs, draw=2 * calls)  # the first call's are those that are checked
             calls += 1
             return lambda: next(scoring.score([prompt]))
 
@@ -158,10 +174,10 @@ class ScoringMethods:
         hidden = self.subject.decoder(input_ids=row, use_cache=False).last_hidden_state[0, ends]
         return self._numbers(self.subject.head.log_odds(hidden))
 
-    def _last(self, rows: Tensor) -> Tensor:
-        """Log-odds at the ends of rows of one length."""
-        hidden = self.subject.decoder(input_ids=rows, use_cache=False).last_hidden_state[:, -1]
-        return self.subject.head.log_odds(hidden)
+    def _last(self, rows: Rows) -> Tensor:
+        """Log-odds at the ends of rows."""
+        hidden = self.subject.decoder(input_ids=rows.ids, use_cache=False).last_hidden_state
+        return self.subject.head.log_odds(rows.last(hidden))
 
     @cached_property
     def _encoder(self) -> Any:
@@ -180,13 +196,17 @@ def plain_limit(
     config = subject.model.config.get_text_config()
     context, note = getattr(config, "max_position_embeddings", None), ""
     if context is not None and inputs.case.least > context:
-        if not getattr(config, "rope_parameters", None):
+        if not counts_from_anywhere(subject):
             return LeftOut(f"its row of {inputs.case.least:,} tokens has more places than the model learned")
         note = "beyond the context"
     row = subject.ids([[*inputs.prefix, *(token for suffix in inputs.suffixes() for token in suffix)]])
-    steps = torch.arange(1, inputs.case.candidates + 1, device=subject.device)
-    ends = inputs.case.prefix + steps * inputs.case.suffix - 1
+    ends = inputs.case.prefix + subject.ids(inputs.case.lengths).cumsum(0) - 1
     return lambda: lambda: run(row, ends), note
+
+
+def counts_from_anywhere(subject: Subject) -> bool:
+    """Whether only the distance of two places matters, so that there is no table of places to stay in."""
+    return bool(getattr(subject.model.config.get_text_config(), "rope_parameters", None))
 
 
 def _prompt(inputs: Inputs, draw: int = 0) -> RankingPrompt:

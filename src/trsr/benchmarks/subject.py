@@ -68,8 +68,7 @@ class Subject:
     def head(self) -> AnswerHead:
         """The answer rows of the output head, without gradients."""
         with torch.no_grad():
-            base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-            return AnswerHead.of(base, self.answers.yes_id, self.answers.no_id)
+            return AnswerHead.of(self.model, self.answers.yes_id, self.answers.no_id)
 
     def ids(self, rows: Any) -> torch.Tensor:
         """Token ids on the device of the model."""

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from trsr.benchmarks.work import Work
 
-_SECONDS_OF_A_METHOD = 120.0  # rounds beyond the first call end where they would take longer
+_SECONDS_OF_A_METHOD = 120.0  # rounds end where they would take longer
+_WARMING_IS_NOTHING = 10.0  # seconds of a first call that counts as a round, since warming up is little of it
 _SAMPLE_SECONDS = 0.005
 
 Value = NDArray[np.float32]
@@ -81,15 +82,16 @@ def alternate(
 ) -> dict[str, Timing]:
     """Time methods by turns, behind a first call of each, in `repeats` rounds.
 
-    Slow methods get fewer rounds. One too slow for any is judged by its first call, long enough for the warming up
-    in it to count for nothing.
+    Slow methods get fewer rounds, and their first call is one of them: the warming up in it counts for nothing.
     """
-    taken: dict[str, list[Sample]] = {method.name: [] for method in methods}
+    slow = {name for name, first in firsts.items() if first.seconds >= _WARMING_IS_NOTHING}
+    taken = {method.name: [firsts[method.name]] if method.name in slow else [] for method in methods}
     for turn in range(1, repeats + 1):
         for method in methods:
-            if turn * firsts[method.name].seconds <= _SECONDS_OF_A_METHOD:
+            counted = turn == 1 and method.name in slow
+            if not counted and turn * firsts[method.name].seconds <= _SECONDS_OF_A_METHOD:
                 taken[method.name].append(sample(method, device))
-    return {name: _timing(samples or [firsts[name]]) for name, samples in taken.items()}
+    return {name: _timing(samples) for name, samples in taken.items()}
 
 
 def seconds_of(call: Callable[[], Any], device: torch.device) -> float:

@@ -26,10 +26,18 @@ def rows_of(count: int, length: int, logits: int = 0) -> Work:
     return Work(count * length, count * length * (length + 1) // 2, logits)
 
 
+def in_batches(case: Case, size: int, logits: int = 0) -> Work:
+    """Work of the full prompts of a case, so many at a time by length, each filled up to the longest of its batch."""
+    lengths = [case.prefix + case.lengths[place] for place in case.order]
+    filled = [lengths[place - place % size] for place in range(len(lengths))]
+    return Work(sum(filled), sum(length * (length + 1) // 2 for length in filled), logits)
+
+
 def behind_prefix(case: Case) -> Work:
     """Work of the candidates of a case where the prefix is known."""
-    own = case.suffix * (case.suffix + 1) // 2
-    return Work(case.candidates * case.suffix, case.candidates * (case.suffix * case.prefix + own))
+    own = sum(length * (length + 1) // 2 for length in case.lengths)
+    tokens = sum(case.lengths)
+    return Work(tokens, tokens * case.prefix + own)
 
 
 def shared(case: Case) -> Work:

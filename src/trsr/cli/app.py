@@ -50,7 +50,9 @@ def main() -> None:
         print(f"trsr: {' '.join(str(error).splitlines())}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
     except Exception as error:
-        if type(error).__name__ not in ("OutOfMemoryError", "MemoryError"):
+        from trsr.ranking.memory import ran_out
+
+        if not ran_out(error):
             raise
         remedy = "lower summaries.batch_size or ranker.pass_tokens, or take a smaller dtype or model"
         print(f"trsr: out of memory; {remedy}", file=sys.stderr)  # noqa: T201

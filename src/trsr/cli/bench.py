@@ -30,6 +30,10 @@ LimitSeconds = Annotated[
 ]
 RandomWeights = Annotated[str | None, typer.Option(help="Random weights of a size instead of a model: 7b")]
 Force = Annotated[bool, typer.Option("--force", help="Measure random weights on a CPU too.")]
+Ragged = Annotated[
+    bool,
+    typer.Option("--ragged", help="Suffixes of half to one and a half times --suffix tokens, which stays the mean."),
+]
 Plot = Annotated[Path | None, typer.Option(help="Where to write the results as an SVG chart.")]
 
 _PEAKS = {
@@ -50,6 +54,7 @@ def score(
     repeats: Repeats = 5,
     growth: Growth = False,
     limit_seconds: LimitSeconds = 120.0,
+    ragged: Ragged = False,
     random_weights: RandomWeights = None,
     force: Force = False,
     plot: Plot = None,
@@ -61,7 +66,7 @@ def score(
     _check_plot(plot)
     plan = Plan(
         *(model, dtype, prefix, suffix, candidates, method or (), attention, repeats),
-        *(random_weights, force, growth, limit_seconds),
+        *(random_weights, force, growth, limit_seconds, ragged),
     )
     _show(bench_scoring(plan), plot, as_json)
 
@@ -80,6 +85,7 @@ def train(
     repeats: Repeats = 5,
     growth: Growth = False,
     limit_seconds: LimitSeconds = 120.0,
+    ragged: Ragged = False,
     random_weights: RandomWeights = None,
     force: Force = False,
     plot: Plot = None,
@@ -91,7 +97,7 @@ def train(
     _check_plot(plot)
     plan = Plan(
         *(model, dtype, prefix, suffix, candidates, method or (), attention, repeats),
-        *(random_weights, force, growth, limit_seconds),
+        *(random_weights, force, growth, limit_seconds, ragged),
     )
     _show(bench_training(plan, loss, lora_r), plot, as_json)
 

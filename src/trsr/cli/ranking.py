@@ -1,7 +1,7 @@
 """`trsr train` and `trsr rank`: one tuned ranker, and what it ranks."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -40,6 +40,7 @@ def rank(
     out: Annotated[Path | None, typer.Option(help="Where scores.parquet goes.")] = None,
     server: Annotated[str | None, typer.Option(help="Address of a vLLM or SGLang server that holds the model.")] = None,
     server_model: Annotated[str | None, typer.Option(help="The name that it serves the model under.")] = None,
+    server_protocol: Annotated[Literal["auto", "vllm", "sglang"], typer.Option(help="What it speaks.")] = "auto",
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable with the server's key.")] = None,
     top: Annotated[int, typer.Option(help="How many to show; JSON has them all.", min=1)] = 10,
     as_json: Json = False,
@@ -50,7 +51,7 @@ def rank(
 
     if candidates is not None and (user is not None or item):
         raise ConfigError("rank: give --candidates, or --user and --item, not both")
-    ranker = RankerPlace(model, server, server_model, api_key_env)
+    ranker = RankerPlace(model, server, server_model, server_protocol, api_key_env)
     if candidates is not None:
         result = score_file(ranker, folder, candidates, examples=examples, summaries=summaries, out=out)
         if as_json:

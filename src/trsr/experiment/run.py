@@ -184,16 +184,10 @@ class _Experiment:
     def _summarizer(self, store: SummaryStore) -> Summarizer:
         config, templates = self.config.summaries, TemplateSet(self.config.prompt.template)
         ranker = self.config.ranker
-        if (config.backend.kind, config.model, config.dtype, "none") == (
-            "local",
-            ranker.base,
-            ranker.dtype,
-            ranker.quantization,
-        ):
-            chat, generator = (
-                self.ranker.chat,
-                make_generator(config, self.ranker.chat, self.ranker.weights, self.ranker.model),
-            )
+        shared = (config.model, config.dtype, "none") == (ranker.base, ranker.dtype, ranker.quantization)
+        if shared and config.backend.kind == "local":
+            chat = self.ranker.chat
+            generator = make_generator(config, chat, self.ranker.weights, self.ranker.model)
         else:
             weights = resolve_weights(config.model)
             chat = ChatFormat(load_tokenizer(weights))
@@ -218,8 +212,8 @@ class _Experiment:
         if self._is_scored(name):
             return
         if self.folder.training_log(name).exists():
-            tuned = Ranker.from_pretrained(self.folder.adapter(name))
-            self._score_with(tuned.with_settings(self._ranker_config()), name, summaries[method])
+            tuned = Ranker.from_pretrained(self.folder.adapter(name), settings=self._ranker_config())
+            self._score_with(tuned, name, summaries[method])
             return
         tuned = self._train(name, method, summaries[method])
         self._score_with(tuned, name, summaries[method])
@@ -234,14 +228,21 @@ class _Experiment:
         checkpoints = self.folder.checkpoints(name)
         with self._told(f"train {name}", f"training {name}") as on_step:
             tuned, log = train(self.ranker, examples, validation, self.config.training, checkpoints, on_step)
-        tuned = replace(tuned, summary_method=method, min_rating=self.config.data.min_rating, seed=self.config.seed)
+        tuned = replace(
+            tuned,
+            attention=self._ranker_config().attention,
+            summary_method=method,
+            min_rating=self.config.data.min_rating,
+            seed=self.config.seed,
+        )
         if is_main():
             keep_tuned(self.folder, name, tuned, log, prompts, self.config.training)
         return tuned
 
     def _score_with(self, ranker: Ranker, name: str, summaries: Mapping[str, str]) -> None:
         prompts = ranker.prompts(self.tasks.catalogue)
-        self.folder.update_manifest(attention=asdict(ranker.attention_choice))
+        if "attention" not in self.folder.read_manifest():  # the first choice is that of the whole run
+            self.folder.update_manifest(attention=asdict(ranker.attention_choice))
         self._score(name, RankerScorer(ranker, prompts, summaries), lambda: ranker.scoring.report.throughput)
         tests = self.tasks.of(TEST)
         if prompts.counts.prompts < len(tests):  # an earlier, cut short run scored some of them: count all prompts

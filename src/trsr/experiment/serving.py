@@ -19,6 +19,7 @@ from trsr.experiment.run_folder import write_parquet
 from trsr.experiment.scoring import score_requests
 from trsr.progress import stage
 from trsr.ranking.ranker import Ranker, RankerScorer
+from trsr.ranking.served import Protocol
 
 _CACHE_MB = 256
 
@@ -30,17 +31,18 @@ class RankerPlace:
     folder: Path
     server: str | None = None
     server_model: str | None = None
+    protocol: Protocol = "auto"
     api_key_env: str | None = None
 
-    def open(self) -> Ranker:
-        """The ranker, ready to score; a local one keeps the prefixes of users who are asked for again."""
+    def open(self, prefix_cache_mb: int = 0) -> Ranker:
+        """The ranker, ready to score; `prefix_cache_mb` is for users who are asked for again, with local weights."""
         if self.server is None:
             if self.server_model or self.api_key_env:
                 raise ConfigError("rank: --server-model and --api-key-env go with --server; give its address")
-            return Ranker.from_pretrained(self.folder).with_settings(RankerConfig(prefix_cache_mb=_CACHE_MB))
+            return Ranker.from_pretrained(self.folder, settings=RankerConfig(prefix_cache_mb=prefix_cache_mb))
         if self.server_model is None:
             raise ConfigError("rank: --server needs --server-model, the name that it serves the model under")
-        return Ranker.from_server(self.folder, self.server, self.server_model, api_key_env=self.api_key_env)
+        return Ranker.from_server(self.folder, self.server, self.server_model, self.protocol, self.api_key_env)
 
 
 def rank_user(
@@ -101,7 +103,7 @@ def score_file(
     """
     if out is None:
         raise ConfigError("rank: --candidates needs --out, the place of scores.parquet")
-    ranker = model.open()
+    ranker = model.open(_CACHE_MB)
     dataset, catalogue = _load(ranker, folder)
     grouped = read_candidates(candidates).group_by(EXAMPLE, maintain_order=True).agg(pl.col(USER).first(), ITEM, LABEL)
     cuts = None if examples is None else _cuts(examples)
@@ -111,8 +113,8 @@ def score_file(
         _refuse_unknown(place, dataset, user, items, catalogue)
         history, targets = dataset.history(user), [item for item, label in zip(items, labels, strict=True) if label]
         cut = len(history) if cuts is None else _cut(place, cuts, example_id, history, targets)
-        leaked = next((target for target in targets if target in history[:cut]), None)
-        if leaked is not None and cuts is None:
+        leaked = next((target for target in targets if cuts is None and target in history), None)
+        if leaked is not None:
             raise DataError(
                 f"{place}: the target {leaked!r} is in its user's history; give --examples with the cut of each example"
             )

@@ -104,7 +104,7 @@ def load_tokenizer(weights: Weights) -> Any:
 
 
 def load_model(weights: Weights, dtype: str = "auto", quantization: str = "none") -> Any:
-    """The causal language model of a folder, in eval mode on the best device, with SDPA attention.
+    """The causal language model of a folder, in eval mode on the best device.
 
     `dtype` "auto" is bfloat16 where the device computes in it natively, else float32. `quantization` "4bit" holds the
     layers' weights in NF4 with doubly quantised scales (QLoRA) and computes in `dtype`. Raises `ModelError`.
@@ -115,7 +115,7 @@ def load_model(weights: Weights, dtype: str = "auto", quantization: str = "none"
 
     device = pick_device()
     chosen = pick_dtype(device) if dtype == "auto" else getattr(torch, dtype)
-    options = {"dtype": chosen, "attn_implementation": "sdpa"}
+    options = {"dtype": chosen}
     if quantization == "4bit":
         options |= {"quantization_config": _four_bits(device, chosen), "device_map": {"": device}}
     try:
@@ -130,8 +130,8 @@ def _four_bits(device: Any, dtype: Any) -> Any:
 
     from transformers import BitsAndBytesConfig
 
-    if device.type not in ("cuda", "cpu"):
-        raise ModelError(f"ranker.quantization 4bit: bitsandbytes does not compute on {device.type}; set it to none")
+    if device.type != "cuda":  # on a CPU, bitsandbytes 0.50 gives wrong gradients once a model has scored
+        raise ModelError(f"ranker.quantization 4bit needs a CUDA GPU, this is a {device.type}; set it to none")
     if find_spec("bitsandbytes") is None:
         raise ModelError("ranker.quantization 4bit needs bitsandbytes: pip install 'trsr[qlora]'")
     return BitsAndBytesConfig(

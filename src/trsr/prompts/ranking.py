@@ -29,6 +29,11 @@ class RankingPrompt:
     summary: str
     recent: tuple[str, ...]
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that are read, the prefix once."""
+        return len(self.prefix) + sum(map(len, self.suffixes))
+
 
 @dataclass
 class PromptCounts:

@@ -36,7 +36,7 @@ def finish(model: Any, dtype: str) -> None:
 def add_lora(model: Any, config: TrainingConfig) -> Any:
     """The model with LoRA layers on its attention (or on `config.lora_modules`), adapter weights in fp32.
 
-    Raises `ModelError` when the model lacks the modules.
+    Raises `ModelError` when the model lacks the modules, or one is its output head.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -46,6 +46,12 @@ def add_lora(model: Any, config: TrainingConfig) -> Any:
     if missing or not wanted:
         raise ModelError(
             f"{type(model).__name__} has no modules named {missing or list(_ATTENTION)}; set training.lora_modules"
+        )
+    head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
+    if head.rpartition(".")[2] in wanted:
+        raise ModelError(
+            f"{type(model).__name__}: LoRA on its output head {head} would have no part in scores, which take two rows "
+            "of its weights; leave it out of training.lora_modules"
         )
     torch.manual_seed(config.seed)
     lora = LoraConfig(

@@ -10,6 +10,7 @@ Sliding windows count places in the prompt, not in the row; capped attention sco
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from threading import RLock
 from typing import Any
 
 import torch
@@ -21,20 +22,25 @@ from trsr.ranking.packing import Layout, Suffixes
 
 INSTEAD = "take a Llama, Mistral, Qwen, Gemma, Phi-3, SmolLM, GPT-NeoX, OPT or GPT-2 model"
 _NAME = "trsr_shared_prefix"
+_ONE_AT_A_TIME = RLock()
 
 
 @contextmanager
 def packed_attention(config: Any) -> Iterator[None]:
-    """Let the model of `config` compute attention by layout while the block runs (the backward pass included)."""
+    """Let the model of `config` compute attention by layout while the block runs (the backward pass included).
+
+    One thread at a time: the switch is the model's, so another thread's row would lose its layout half way.
+    """
     from transformers import AttentionInterface
 
-    AttentionInterface.register(_NAME, _attend)
-    before = config._attn_implementation
-    config._attn_implementation = _NAME
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+    with _ONE_AT_A_TIME:
+        AttentionInterface.register(_NAME, _attend)
+        before = config._attn_implementation
+        config._attn_implementation = _NAME
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
 
 
 def _attend(

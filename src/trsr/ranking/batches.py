@@ -19,7 +19,7 @@ from trsr.prompts.ranking import RankingPrompt
 from trsr.ranking.memory import free_bytes
 from trsr.ranking.packing import Part, Row
 
-_CPU_ROW_TOKENS = 2048
+_CPU_ROW_TOKENS = 1024  # as in scoring: a CPU gains little beyond
 _FEWEST, _MOST = 512, 65536
 _SHARE_OF_MEMORY = 0.7
 
@@ -34,7 +34,7 @@ class LabelledPrompt:
     @property
     def tokens(self) -> int:
         """Tokens of its packed form: the prefix once, and every suffix."""
-        return len(self.prompt.prefix) + sum(map(len, self.prompt.suffixes))
+        return self.prompt.tokens
 
 
 @dataclass(frozen=True)
@@ -127,15 +127,29 @@ def learning_rate(step: int, total: int, config: TrainingConfig) -> float:
     return config.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * progress)))
 
 
-def check_labels(examples: Sequence[LabelledPrompt], loss: str) -> None:
-    """Raise `ConfigError` naming the first example that `loss` cannot learn from."""
+def check_labels(examples: Sequence[LabelledPrompt], validation: Sequence[LabelledPrompt], loss: str) -> None:
+    """Raise `ConfigError` where there is nothing to train or validate on, or naming the first example of no use.
+
+    Validation needs positives whatever the loss: the best step is chosen by recall.
+    """
+    if not examples:
+        raise ConfigError("training: there are no examples to train on; give one at least")
+    if not validation:
+        raise ConfigError("training: there are no validation examples, which choose the best step; give one at least")
     for index, example in enumerate(examples):
-        if loss in ("listwise", "pairwise") and 1 not in example.labels:
-            raise ConfigError(f"training example {index}: no positive among its candidates; the {loss} loss needs one")
-        if loss == "pairwise" and 0 not in example.labels:
-            raise ConfigError(
-                f"training example {index}: no negative among its candidates; the pairwise loss needs one"
-            )
+        _check_example(f"training example {index}", example.labels, loss, loss in ("listwise", "pairwise"))
+    for index, example in enumerate(validation):
+        _check_example(f"validation example {index}", example.labels, loss, True)
+
+
+def _check_example(place: str, labels: Sequence[int], loss: str, ranked: bool) -> None:
+    if not labels:
+        raise ConfigError(f"{place}: no candidates; give one at least")
+    if ranked and 1 not in labels:
+        who = f"the {loss} loss" if loss in ("listwise", "pairwise") else "recall"
+        raise ConfigError(f"{place}: no positive among its candidates; {who} needs one")
+    if loss == "pairwise" and 0 not in labels:
+        raise ConfigError(f"{place}: no negative among its candidates; the pairwise loss needs one")
 
 
 def _full_at(sizes: Sequence[int], tokens: int) -> list[int]:

@@ -7,7 +7,7 @@ of examples and the dropout masks are functions of seed, step and row.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from torch import Tensor
 
 from trsr.errors import DataError
 from trsr.files import whole_folder
-from trsr.ranking.processes import placed_like, whole
+from trsr.ranking.processes import placed_like
+
+TRAINING_PATH = "blocks"  # whatever scores: measuring would take another way on another day, and rounding with it
 
 
 @dataclass
@@ -26,7 +28,7 @@ class TrainingLog:
     """What a training run did: loss per step, evaluations, and the best step by validation recall.
 
     `row_tokens` is the most tokens of a row, and from which step on: the first entry is what the run began with, each
-    further one an answer to memory that ran out.
+    further one an answer to memory that ran out. `attention` is how packed rows are attended to.
     """
 
     fingerprint: str
@@ -36,6 +38,7 @@ class TrainingLog:
     best_step: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    attention: str = TRAINING_PATH
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name."""
@@ -52,15 +55,19 @@ class TrainingState:
 
     @classmethod
     def of(
-        cls, parameters: Mapping[str, Tensor], best: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+        cls,
+        parameters: Mapping[str, Tensor],
+        best: Mapping[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        gather: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
     ) -> "TrainingState":
-        """Gather the state of a run; all processes that share it must call this together."""
+        """The state of a run, by `Processes.gather`; all processes that share it must call this together."""
         moments = {
-            f"{name}.{key}": whole(value)
+            f"{name}.{key}": value
             for name, parameter in parameters.items()
             for key, value in optimizer.state.get(parameter, {}).items()
         }
-        return cls({name: whole(parameter) for name, parameter in parameters.items()}, best, moments)
+        return cls(gather(parameters), best, gather(moments))
 
 
 def save_checkpoint(folder: Path, step: int, log: TrainingLog, state: TrainingState) -> None:

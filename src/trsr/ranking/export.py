@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from trsr import __version__
+from trsr.config import RankerConfig
 from trsr.errors import ConfigError, ModelError
 from trsr.files import whole_folder
-from trsr.llm.weights import EMBEDDED, EMBEDDED_HUB_ID
+from trsr.ranking.folder import hub_name
 from trsr.ranking.pairs import pair_ids, pair_tokenizer, prompt_texts
 from trsr.ranking.ranker import Ranker
 
@@ -34,7 +35,8 @@ def export_folder(
     if layout not in FORMATS:
         raise ConfigError(f"export: no format {layout!r}; take {' or '.join(FORMATS)}")
     _check(path, dtype)
-    ranker = Ranker.from_pretrained(model, base, "float32")  # merged in fp32 whatever it is written in
+    settings = RankerConfig(attention="blocks")  # nothing is measured for what scores elsewhere
+    ranker = Ranker.from_pretrained(model, base, "float32", settings)  # merged in fp32 whatever it is written in
     chosen = dtype or str(json.loads((model / "trsr.json").read_text(encoding="utf-8"))["dtype"])
     (export_merged if layout == "merged" else export_cross_encoder)(ranker, path, chosen)
     return {"folder": str(path), "format": layout, "dtype": chosen}
@@ -199,9 +201,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def _head(ranker: Ranker, library: str, task: str) -> str:
-    base = EMBEDDED_HUB_ID if ranker.weights.name == EMBEDDED else ranker.weights.name
     return (
-        f"---\nbase_model: {base}\nlibrary_name: {library}\npipeline_tag: {task}\ntags: [trsr, recommendation]\n---\n\n"
+        f"---\nbase_model: {hub_name(ranker.weights)}\nlibrary_name: {library}\npipeline_tag: {task}\n"
+        "tags: [trsr, recommendation]\n---\n\n"
         f"# Ranker tuned on {ranker.weights.name}\n\n"
     )
 

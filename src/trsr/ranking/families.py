@@ -103,8 +103,6 @@ def check_exact(model: Any, head: AnswerHead, answers: tuple[int, int], path: st
     kind = model.config.model_type
     try:
         alone, shared = _both_ways(model, head, answers, path)
-    except ModelError:
-        raise
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
         if ran_out(error):
             raise

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from pydantic import ConfigDict, Field
 
 from trsr import __version__
-from trsr.config import PromptConfig, parse_settings
+from trsr.config import PromptConfig, Seed, Settings, SummaryMethod, parse_settings
 from trsr.errors import ConfigError, ModelError
 from trsr.files import whole_folder
 from trsr.llm.chat import ChatFormat
@@ -19,6 +21,47 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _HERE = "model folder"
+_Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class _Part(Settings):
+    model_config = ConfigDict(extra="ignore", frozen=True)  # what a later trsr adds to this format is no error
+
+
+class _Base(_Part):
+    name: str
+    weight_hash: str
+    revision: str | None = None
+
+
+class _Answer(_Part):
+    id: int
+    piece: str
+
+
+class _Answers(_Part):
+    yes: _Answer
+    no: _Answer
+
+
+class _Events(_Part):
+    min_rating: float | None
+    seed: Seed
+
+
+class _Recorded(_Part):
+    """What loading takes from `trsr.json`; `prompt` refuses unknown keys."""
+
+    base: _Base
+    tune: Literal["lora", "full"] = "lora"
+    dtype: _Dtype
+    quantization: Literal["none", "4bit"] = "none"
+    summary_method: SummaryMethod
+    answers: _Answers
+    attributes: Annotated[list[str], Field(min_length=1)]
+    events: _Events
+    prompt: PromptConfig
+    weight_hash: str | None = None
 
 
 def save(ranker: "Ranker", path: Path, card: Mapping[str, Any]) -> Path:
@@ -31,7 +74,7 @@ def save(ranker: "Ranker", path: Path, card: Mapping[str, Any]) -> Path:
     settings = _settings(ranker)
     with whole_folder(path) as work:
         if adapted:
-            ranker.model.peft_config["default"].base_model_name_or_path = _hub_name(ranker.weights)
+            ranker.model.peft_config["default"].base_model_name_or_path = hub_name(ranker.weights)
             # the vocabulary never changes; left to itself, PEFT asks the hub whether it did
             ranker.model.save_pretrained(work, save_embedding_layers=False)
         else:
@@ -46,60 +89,58 @@ def save(ranker: "Ranker", path: Path, card: Mapping[str, Any]) -> Path:
 
 def load(kind: type["Ranker"], path: Path, base: str | None, dtype: str | None) -> "Ranker":
     """Read a model folder into a ranker; see `Ranker.from_pretrained`."""
+    dtypes = ("auto", *get_args(_Dtype))
+    if dtype is not None and dtype not in dtypes:
+        raise ConfigError(f"{path}: no dtype {dtype!r} to load it in; take {', '.join(dtypes)}")
     settings = _read(path)
-    whole = _is_whole(settings)
+    whole = settings.tune == "full"
     weights = _whole_weights(settings, path, base) if whole else _base_weights(settings, path, base)
-    model = load_model(weights, dtype or settings["dtype"], settings.get("quantization", "none"))
-    return _ranker(kind, path, settings, weights, model if whole else _with_adapter(model, path)).checked()
+    model = load_model(weights, dtype or settings.dtype, settings.quantization)
+    return _ranker(kind, path, settings, weights, model if whole else _with_adapter(model, path))
 
 
 def load_without_weights(kind: type["Ranker"], path: Path) -> "Ranker":
     """All of a model folder but the model, which a server holds: prompts, tokenizer, settings."""
     settings = _read(path)
-    base = settings["base"]
-    return _ranker(kind, path, settings, Weights(base["name"], path, "a server", base.get("revision")), None)
+    base = settings.base
+    return _ranker(kind, path, settings, Weights(base.name, path, "a server", base.revision), None)
 
 
-def _is_whole(settings: Mapping[str, Any]) -> bool:
-    return bool(settings.get("tune", "lora") == "full")
-
-
-def _ranker(kind: type["Ranker"], path: Path, settings: Mapping[str, Any], weights: Weights, model: Any) -> "Ranker":
-    prompt = parse_settings(PromptConfig, settings["prompt"], f"{path}/trsr.json")
+def _ranker(kind: type["Ranker"], path: Path, settings: _Recorded, weights: Weights, model: Any) -> "Ranker":
     ranker = kind(
         model=model,
         chat=ChatFormat(load_tokenizer(Weights(str(path), path, _HERE, None))),
         templates=TemplateSet(str(path / "templates")),
-        attributes=tuple(settings["attributes"]),
-        summary_method=settings["summary_method"],
-        min_rating=settings["events"]["min_rating"],
-        seed=settings["events"]["seed"],
-        prompt=prompt,
+        attributes=tuple(settings.attributes),
+        summary_method=settings.summary_method,
+        min_rating=settings.events.min_rating,
+        seed=settings.events.seed,
+        prompt=settings.prompt,
         weights=weights,
-        whole=_is_whole(settings),
+        whole=settings.tune == "full",
     )
-    found = _answers(ranker)
-    if found != settings["answers"]:
-        raise ModelError(f"{path}: the tokenizer there gives answers {found}, trsr.json says {settings['answers']}")
+    found, recorded = _answers(ranker), settings.answers.model_dump()
+    if found != recorded:
+        raise ModelError(f"{path}: the tokenizer there gives answers {found}, trsr.json says {recorded}")
     return ranker
 
 
-def _base_weights(settings: Mapping[str, Any], path: Path, base: str | None) -> Weights:
-    tuned_on = settings["base"]
-    weights = resolve_weights(base or tuned_on["name"])
-    if weights.hash != tuned_on["weight_hash"]:
+def _base_weights(settings: _Recorded, path: Path, base: str | None) -> Weights:
+    tuned_on = settings.base
+    weights = resolve_weights(base or tuned_on.name)
+    if weights.hash != tuned_on.weight_hash:
         raise ModelError(
-            f"{path}: tuned on {tuned_on['name']} (weights {tuned_on['weight_hash'][:12]}…), but {weights.name} from "
+            f"{path}: tuned on {tuned_on.name} (weights {tuned_on.weight_hash[:12]}…), but {weights.name} from "
             f"{weights.source} has weights {weights.hash[:12]}…; give the base it was tuned on"
         )
-    return Weights(tuned_on["name"], weights.path, weights.source, weights.revision)
+    return Weights(tuned_on.name, weights.path, weights.source, weights.revision)
 
 
-def _whole_weights(settings: Mapping[str, Any], path: Path, base: str | None) -> Weights:
+def _whole_weights(settings: _Recorded, path: Path, base: str | None) -> Weights:
     if base is not None:
         raise ModelError(f"{path}: every weight was tuned and is there; leave the base out")
-    weights = Weights(settings["base"]["name"], path, _HERE, None)
-    if weights.hash != settings.get("weight_hash"):
+    weights = Weights(settings.base.name, path, _HERE, None)
+    if weights.hash != settings.weight_hash:
         raise ModelError(f"{path}: its weights are not those that trsr.json was written with; save the ranker again")
     return weights
 
@@ -113,7 +154,7 @@ def _with_adapter(model: Any, path: Path) -> Any:
         raise ModelError(f"{path}: the adapter cannot be loaded: {str(error).splitlines()[0]}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> _Recorded:
     file = path / "trsr.json"
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
@@ -128,7 +169,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelError(f"{file}: format {settings['format']}, this trsr {__version__} reads format {_FORMAT}")
     if not isinstance(settings["base"], dict) or {"name", "weight_hash"} - settings["base"].keys():
         raise ModelError(f"{file}: not a ranker's settings; its base needs a name and a weight_hash")
-    return settings
+    return parse_settings(_Recorded, settings, str(file))
 
 
 def _settings(ranker: "Ranker") -> dict[str, Any]:
@@ -161,14 +202,15 @@ def _answers(ranker: "Ranker") -> dict[str, Any]:
     }
 
 
-def _hub_name(weights: Weights) -> str:
+def hub_name(weights: Weights) -> str:
+    """What the hub knows weights as."""
     return EMBEDDED_HUB_ID if weights.name == EMBEDDED else weights.name
 
 
 def _card(ranker: "Ranker", card: Mapping[str, Any]) -> str:
     library, kind = ("transformers", "full") if ranker.whole else ("peft", "lora")
     head = (
-        f"---\nbase_model: {_hub_name(ranker.weights)}\nlibrary_name: {library}\n"
+        f"---\nbase_model: {hub_name(ranker.weights)}\nlibrary_name: {library}\n"
         f"tags: [trsr, recommendation, {kind}]\n---\n"
     )
     body = f"""

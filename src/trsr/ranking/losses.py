@@ -34,7 +34,8 @@ class PackedLoss(nn.Module):
         `labels` (n,) are 0 and 1, one for each suffix of the row.
         """
         losses, _ = self._terms(row, labels)
-        return losses.mean() if weights is None else losses @ weights
+        # no matrix product, which autocast would round
+        return losses.mean() if weights is None else (losses * weights).sum()
 
     def by_user(self, row: Row, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of each user (users,) and log-odds of each suffix (n,), both fp32 whatever the autocast."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trsr.errors import ConfigError, ModelError
+from trsr.errors import ModelError
 from trsr.llm.chat import ChatFormat
 from trsr.llm.protocol import Piece
 from trsr.prompts.ranking import RankingPrompts
@@ -45,16 +45,8 @@ def pair_texts(
     Raises `ConfigError` when there is no candidate, an item has none of the ranker's attributes, or the ranker shows
     ids.
     """
-    if not candidates:
-        raise ConfigError("pair_texts: no candidates given")
-    if ranker.prompt.show_ids:
-        raise ConfigError("pair_texts: this ranker shows item ids, which plain items lack; use `prompt_texts` and ids")
-    items = {str(index): item for index, item in enumerate([*history, *candidates])}
-    if not all(any(name in item for name in ranker.attributes) for item in items.values()):
-        raise ConfigError(f"pair_texts: an item has none of the attributes {', '.join(ranker.attributes)}")
-    rows = {index: {name: item.get(name) for name in ranker.attributes} for index, item in items.items()}
-    ids = list(items)
-    return prompt_texts(ranker.prompts(rows), summary, ids[: len(history)], ids[len(history) :])
+    prompts, had, offered = ranker.plain_prompts(history, candidates, "pair_texts")
+    return prompt_texts(prompts, summary, had, offered)
 
 
 def prompt_texts(prompts: RankingPrompts, summary: str, history: Sequence[str], candidates: Sequence[str]) -> PairTexts:

@@ -15,26 +15,20 @@ class PrefixCache:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self.bytes = self.hits = self.misses = 0
+        self.bytes = 0
         self._states: OrderedDict[bytes, PrefixState] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._states)
 
-    @property
-    def hit_rate(self) -> float | None:
-        """Share of look-ups that found a prefix, None before the first."""
-        asked = self.hits + self.misses
-        return self.hits / asked if asked else None
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._states
 
     def get(self, key: bytes) -> PrefixState | None:
         """The state kept under `key`, which is then the last to go."""
         state = self._states.get(key)
-        if state is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        self._states.move_to_end(key)
+        if state is not None:
+            self._states.move_to_end(key)
         return state
 
     def put(self, key: bytes, state: PrefixState) -> None:
@@ -52,11 +46,6 @@ class PrefixCache:
         state = self._states.pop(key, None)
         if state is not None:
             self.bytes -= state.nbytes
-
-    def clear(self) -> None:
-        """Forget all states."""
-        self._states.clear()
-        self.bytes = 0
 
 
 def prefix_key(prefix: Sequence[int], weights: str) -> bytes:

@@ -81,6 +81,11 @@ class Processes:
         """Whether the optimiser's state can be had; DeepSpeed's is its own, so its runs have no checkpoints."""
         return bool(self.accelerator.distributed_type != "DEEPSPEED")
 
+    @property
+    def alone(self) -> bool:
+        """Whether gradients are where plain torch puts them; shards, buckets and engines keep some for themselves."""
+        return bool(self.accelerator.distributed_type == "NO")
+
     def prepare(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
         """Module and optimiser for training in these processes; `by_user` of the module works as `forward` does."""
         from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
@@ -97,6 +102,15 @@ class Processes:
         summed: Tensor = self.accelerator.reduce(values.to(self.device), "sum").cpu()
         return summed
 
+    def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Copies in one piece on the CPU, in the main process; the others take part together and keep nothing."""
+        copies = {}
+        for name, tensor in tensors.items():
+            piece = _whole(tensor)
+            if self.index == 0:
+                copies[name] = piece.detach().cpu().contiguous().clone()
+        return copies
+
     def least(self, number: int) -> int:
         """The smallest number that a process has."""
         numbers = torch.zeros(self.count)
@@ -106,14 +120,6 @@ class Processes:
     def agree(self, wanted: bool) -> bool:
         """What the main process wants, in all processes."""
         return bool(self.sum(torch.tensor([float(wanted and self.index == 0)])).item())
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A copy of a tensor in one piece on the CPU; where it is sharded, all processes must ask for it together."""
-    from torch.distributed.tensor import DTensor
-
-    piece = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return piece.detach().cpu().contiguous().clone()
 
 
 def placed_like(value: Tensor, like: Tensor) -> Tensor:
@@ -145,6 +151,12 @@ def put_back(module: nn.Module, parameters: Mapping[str, Tensor], values: Mappin
             parameter.data.copy_(values[name])
     if sharded:
         model.tie_weights()
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    from torch.distributed.tensor import DTensor
+
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _state() -> Any:

@@ -1,5 +1,6 @@
 """The ranker: a causal language model that answers yes or no to each candidate of a user."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,8 +20,8 @@ from trsr.prompts.ranking import RankingPrompt, RankingPrompts
 from trsr.prompts.templates import TemplateSet
 from trsr.ranking import folder
 from trsr.ranking.attention_choice import AttentionChoice, choose_attention
-from trsr.ranking.families import check_exact, check_length
-from trsr.ranking.scoring import LocalScoring
+from trsr.ranking.families import check_exact, check_family, check_length
+from trsr.ranking.scoring import LocalScoring, affordable_tokens
 from trsr.ranking.served import Protocol, ServedScoring
 from trsr.ranking.shared_prefix import AnswerHead
 
@@ -79,27 +80,41 @@ class Ranker:
         return ranker.with_settings(config).checked()
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, base: str | None = None, dtype: str | None = None) -> "Ranker":
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        base: str | None = None,
+        dtype: str | None = None,
+        settings: RankerConfig | None = None,
+    ) -> "Ranker":
         """A tuned ranker from its model folder.
 
         `base` names the base weights where they are not to be found under the recorded name; `dtype` is another one
-        than it was tuned in, "auto" for what suits the device. Raises `ModelError` when the folder is not a ranker's
-        or the base weights are not the ones it was tuned on.
+        than it was tuned in, "auto" for what suits the device; `settings` say how it scores. Raises `ModelError` when
+        the folder is not a ranker's or the base weights are not the ones it was tuned on.
         """
-        return folder.load(cls, Path(path), base, dtype)
+        return folder.load(cls, Path(path), base, dtype).with_settings(settings or RankerConfig()).checked()
 
     @classmethod
     def from_server(
-        cls, path: str | Path, url: str, model: str, protocol: Protocol = "auto", api_key_env: str | None = None
+        cls,
+        path: str | Path,
+        url: str,
+        model: str,
+        protocol: Protocol = "auto",
+        api_key_env: str | None = None,
+        concurrency: int = 16,
+        timeout: float = 300.0,
     ) -> "Ranker":
         """A tuned ranker whose model a vLLM or SGLang server at `url` holds under the name `model`.
 
         `path` is the model folder, for prompts and tokenizer; serve what `trsr export --format merged` made of it.
-        `api_key_env` names the environment variable that holds the server's key. Raises `ModelError` when the server
-        cannot be used, `ConfigError` when its context is too short for `prompt.max_tokens`.
+        `api_key_env` names the environment variable that holds the server's key; the rest is as in `ServedScoring`.
+        Raises `ModelError` when the server cannot be used, `ConfigError` when its context is too short for
+        `prompt.max_tokens`.
         """
         ranker = folder.load_without_weights(cls, Path(path))
-        served = ServedScoring(url, model, ranker.answers, protocol, api_key_env=api_key_env)
+        served = ServedScoring(url, model, ranker.answers, protocol, concurrency, timeout, api_key_env)
         if served.context is not None and served.context <= ranker.prompt.max_tokens:
             raise ConfigError(
                 f"{url}: a context of {served.context} tokens, prompt.max_tokens is {ranker.prompt.max_tokens}; serve "
@@ -122,13 +137,12 @@ class Ranker:
     @cached_property
     def head(self) -> AnswerHead:
         """The answer rows of the output head."""
-        base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        return AnswerHead.of(base, self.answers.yes_id, self.answers.no_id)
+        return AnswerHead.of(self.model, self.answers.yes_id, self.answers.no_id)
 
     @cached_property
     def attention_choice(self) -> AttentionChoice:
         """How packed rows are attended to, and what was measured to choose it."""
-        return choose_attention(self.model, self.attention)
+        return choose_attention(self.model, self.attention, self.pass_tokens or affordable_tokens(self.model))
 
     @cached_property
     def scoring(self) -> LocalScoring | ServedScoring:
@@ -171,17 +185,33 @@ class Ranker:
         `history` is oldest first; `summary` is the user's preference summary, "" for none. Raises `ConfigError`
         when there is no candidate, an item has none of the ranker's attributes, or the ranker shows ids.
         """
-        if not candidates:
-            raise ConfigError("rank: no candidates given")
-        if self.prompt.show_ids:
-            raise ConfigError("rank: this ranker shows item ids, which plain items lack; rank with `prompts` and ids")
-        items = {str(index): self._row(item) for index, item in enumerate([*history, *candidates])}
-        ids = list(items)
-        prompt = self.prompts(items).build(summary, ids[: len(history)], ids[len(history) :])
+        prompts, had, offered = self.plain_prompts(history, candidates, "rank")
+        prompt = prompts.build(summary, had, offered)
         scores = self.log_odds(prompt)
         order = np.argsort(-scores, kind="stable")
         odds = torch.from_numpy(scores)
         return [Ranked(int(index), float(odds[index]), float(torch.sigmoid(odds[index]))) for index in order]
+
+    def plain_prompts(
+        self, history: Sequence[Item], candidates: Sequence[Item], what: str
+    ) -> tuple[RankingPrompts, list[str], list[str]]:
+        """Prompts over plain items, with ids given to history and candidates; errors begin with `what`.
+
+        Raises `ConfigError` when there is no candidate, an item has none of the ranker's attributes, or the ranker
+        shows ids.
+        """
+        if not candidates:
+            raise ConfigError(f"{what}: no candidates given")
+        if self.prompt.show_ids:
+            raise ConfigError(
+                f"{what}: this ranker shows item ids, which plain items lack; build prompts with `prompts` and ids"
+            )
+        items = [*history, *candidates]
+        if not all(any(name in item for name in self.attributes) for item in items):
+            raise ConfigError(f"{what}: an item has none of the attributes {', '.join(self.attributes)}")
+        rows = {str(index): {name: item.get(name) for name in self.attributes} for index, item in enumerate(items)}
+        ids = list(rows)
+        return self.prompts(rows), ids[: len(history)], ids[len(history) :]
 
     def checked(self) -> "Ranker":
         """The same ranker, once it is known to score exactly.
@@ -190,13 +220,9 @@ class Ranker:
         more than it reads.
         """
         check_length(self.model.config, self.prompt.max_tokens, f"prompt.max_tokens {self.prompt.max_tokens}")
+        check_family(self.model)
         check_exact(self.model, self.head, (self.answers.yes_id, self.answers.no_id), self.attention_choice.path)
         return self
-
-    def _row(self, item: Item) -> dict[str, Any]:
-        if not any(name in item for name in self.attributes):
-            raise ConfigError(f"rank: an item has none of the attributes {', '.join(self.attributes)}")
-        return {name: item.get(name) for name in self.attributes}
 
 
 class RankerScorer:
@@ -210,15 +236,26 @@ class RankerScorer:
     ) -> None:
         self.ranker, self.prompts, self.summaries = ranker, prompts, summaries
 
-    def score(self, requests: Sequence[RankingRequest]) -> Iterator[Scores]:
-        """Log-odds (n candidates,) for each request. Raises `ModelError` naming the example whose scores are bad."""
-        prompts = (
-            self.prompts.build(self.summaries.get(request.example_id, ""), request.history, request.candidates)
-            for request in requests
-        )
-        scores = self.ranker.score(prompts)
-        for request in requests:
+    def score(self, requests: Iterable[RankingRequest]) -> Iterator[Scores]:
+        """Log-odds (n candidates,) for each request, read a little ahead.
+
+        Raises `ModelError` naming the example whose scores are bad.
+        """
+        waiting: deque[str] = deque()
+
+        def prompts() -> Iterator[RankingPrompt]:
+            for request in requests:
+                waiting.append(request.example_id)
+                summary = self.summaries.get(request.example_id, "")
+                yield self.prompts.build(summary, request.history, request.candidates)
+
+        scores = self.ranker.score(prompts())
+        while True:
             try:
-                yield next(scores)
+                found = next(scores, None)
             except ModelError as error:
-                raise ModelError(f"example {request.example_id}: {error}") from None
+                raise ModelError(f"example {waiting[0]}: {error}") from None
+            if found is None:
+                return
+            waiting.popleft()
+            yield found

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from trsr.ranking.packing import Part, PrefixState, Row
 from trsr.ranking.prefix_cache import PrefixCache, prefix_key, weights_state
 from trsr.ranking.shared_prefix import AnswerHead, check_finite, last_hidden
 
-_MOST_TOKENS = {"cpu": 4096, "cuda": 32768}
+_MOST_TOKENS = {"cpu": 1024, "cuda": 32768}  # beyond that a device gains little
 _FEWEST_TOKENS = 256
 _LONGEST = 4096  # prompt length that the estimate of memory counts with
 _WINDOW_PASSES = 4
@@ -58,15 +59,26 @@ class ScoringReport:
         return f"{self.tokens / self.seconds:,.0f} tokens/s" if self.seconds else ""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Work:
-    """A prompt on its way: how many candidates are scored, and its prefix once that is known."""
+    """A prefix on its way, with the candidates of all prompts of a window that begin with it.
 
-    prompt: RankingPrompt
+    `known` is the prefix while it is read and candidates are left, `done` how many of them are scored, `failure` why
+    the rest cannot be.
+    """
+
+    prefix: tuple[int, ...]
+    suffixes: list[tuple[int, ...]]
     scores: Scores
-    key: bytes | None
+    key: bytes | None = None
     known: PrefixState | None = None
     done: int = 0
+    failure: ModelError | None = None
+
+    @property
+    def left(self) -> int:
+        """Candidates that are still to be scored."""
+        return 0 if self.failure is not None else len(self.suffixes) - self.done
 
 
 class LocalScoring:
@@ -74,6 +86,7 @@ class LocalScoring:
 
     `pass_tokens` bounds the tokens of a pass, None for what free memory allows; `cache_bytes` bounds the prefixes
     kept for returning users, 0 for none. `report` tells what was done; `on_pass` is told of it behind every pass.
+    Several threads may score at once: they take turns.
     """
 
     def __init__(
@@ -82,10 +95,10 @@ class LocalScoring:
         self.model, self.path = model, path
         self.on_pass: Callable[[ScoringReport], object] = lambda report: None
         with torch.no_grad():
-            base = model.get_base_model() if hasattr(model, "get_base_model") else model
-            self.head = AnswerHead.of(base, answers.yes_id, answers.no_id)
+            self.head = AnswerHead.of(model, answers.yes_id, answers.no_id)
+        self._lock = Lock()
         self.cache = PrefixCache(cache_bytes) if cache_bytes else None
-        self.report = ScoringReport(pass_tokens=pass_tokens or affordable_tokens(model, self.device))
+        self.report = ScoringReport(pass_tokens=pass_tokens or affordable_tokens(model))
 
     @property
     def device(self) -> torch.device:
@@ -105,10 +118,10 @@ class LocalScoring:
         window: list[RankingPrompt] = []
         tokens = 0
         for prompt in prompts:
-            longest = len(prompt.prefix) + max(map(len, prompt.suffixes))
+            longest = len(prompt.prefix) + max(map(len, prompt.suffixes), default=0)
             check_length(self.model.config, longest, f"a prompt of {longest} tokens")
             window.append(prompt)
-            tokens += len(prompt.prefix) + sum(map(len, prompt.suffixes))
+            tokens += prompt.tokens
             if tokens >= _WINDOW_PASSES * self.report.pass_tokens:
                 yield window
                 window, tokens = [], 0
@@ -116,49 +129,59 @@ class LocalScoring:
             yield window
 
     def _score_window(self, window: list[RankingPrompt]) -> Iterator[Scores]:
-        weights = weights_state(self.model) if self.cache is not None else ""
-        works = [self._start(prompt, weights) for prompt in window]
-        queue = deque(sorted(works, key=_left, reverse=True))
+        works, places = _by_prefix(window)
+        with self._lock:
+            self._score_works(works, len(window))
+        for prompt, (work, start) in zip(window, places, strict=True):
+            scores = work.scores[start : start + len(prompt.suffixes)]
+            if work.failure is not None and work.done < start + len(scores):
+                raise work.failure
+            check_finite(torch.from_numpy(scores))
+            self.report.prompts += 1
+            yield scores
+
+    def _score_works(self, works: Sequence[_Work], prompts: int) -> None:
+        """Score them all; of a prefix that several prompts share, all but the one that reads it count as found."""
+        read = self.report.prefix_misses
+        if self.cache is not None:
+            weights = weights_state(self.model)
+            for work in works:
+                work.key = prefix_key(work.prefix, weights)
+        queue = deque(sorted((work for work in works if work.left), key=lambda work: -self._tokens(work, work.left)))
         while queue:
             self._run(queue)
             self.on_pass(self.report)
-        for work in works:
-            check_finite(torch.from_numpy(work.scores))
-            self.report.prompts += 1
-            yield work.scores
-
-    def _start(self, prompt: RankingPrompt, weights: str) -> _Work:
-        work = _Work(prompt, np.empty(len(prompt.suffixes), dtype=np.float32), None)
         if self.cache is not None:
-            work.key = prefix_key(prompt.prefix, weights)
-            work.known = self.cache.get(work.key)
-            self.report.prefix_hits += work.known is not None
-            self.report.prefix_misses += work.known is None
-            self.report.known_tokens += 0 if work.known is None else work.known.length
-        return work
+            self.report.prefix_hits += prompts - (self.report.prefix_misses - read)
 
-    def _run(self, queue: "deque[_Work]") -> None:
+    def _run(self, queue: deque[_Work]) -> None:
         """Run a pass from the front of the queue; what is not done afterwards goes back to the front."""
         started = time.perf_counter()
-        taken = _take(queue, self.report.pass_tokens)
+        taken = self._take(queue)
         parts = [self._part(work, count) for work, count in taken]
+        values = self._attempt(parts)
+        if values is None:
+            self._lower(taken, sum(part.tokens for part in parts))
+        else:
+            self._record(taken, parts, values)
+        queue.extendleft(work for work, _ in reversed(taken) if work.left)
+        self.report.seconds += time.perf_counter() - started
+
+    def _attempt(self, parts: Sequence[Part]) -> Scores | None:
+        """The log-odds of a pass, None when memory ran out."""
         try:
-            values = self._log_odds(parts)
+            return self._log_odds(parts)
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error):
                 raise
-            self._lower(parts)
-        else:
-            self._record(taken, parts, values)
-        queue.extendleft(work for work, _ in reversed(taken) if work.done < len(work.scores))
-        self.report.seconds += time.perf_counter() - started
+            return None
 
     def _log_odds(self, parts: Sequence[Part]) -> Scores:
         with torch.inference_mode():
             row = Row.of(parts, self.device, self.path)
             return self.head.log_odds(last_hidden(self.model, row)).cpu().numpy()
 
-    def _record(self, taken: "Sequence[tuple[_Work, int]]", parts: Sequence[Part], values: Scores) -> None:
+    def _record(self, taken: Sequence[tuple[_Work, int]], parts: Sequence[Part], values: Scores) -> None:
         self.report.passes += 1
         self.report.candidates += len(values)
         self.report.tokens += sum(part.tokens for part in parts)
@@ -166,72 +189,86 @@ class LocalScoring:
         for (work, count), part in zip(taken, parts, strict=True):
             work.scores[work.done : work.done + count] = values[start : start + count]
             work.done, start = work.done + count, start + count
-            if part.keep is not None:
-                work.known = part.keep
-                if self.cache is not None and work.key is not None:
-                    self.cache.put(work.key, part.keep)
+            if part.keep is not None and self.cache is not None and work.key is not None:
+                self.cache.put(work.key, part.keep)
+            self.report.prefix_misses += self.cache is not None and bool(part.prefix)
+            if part.known is not None and work.known is None:
+                self.report.known_tokens += part.known.length
+            work.known = (part.keep or part.known) if work.left else None
 
     def _part(self, work: _Work, count: int) -> Part:
-        suffixes = work.prompt.suffixes[work.done : work.done + count]
-        if work.known is not None:
-            return Part((), suffixes, known=work.known)
-        goes_on = work.done + count < len(work.scores)
-        keep = PrefixState(len(work.prompt.prefix)) if goes_on or self.cache is not None else None
-        return Part(work.prompt.prefix, suffixes, keep=keep)
+        suffixes = work.suffixes[work.done : work.done + count]
+        known = work.known
+        if known is None and self.cache is not None and work.key is not None:
+            known = self.cache.get(work.key)
+        if known is not None:
+            return Part((), suffixes, known=known)
+        keep = PrefixState(len(work.prefix)) if count < work.left or self.cache is not None else None
+        return Part(work.prefix, suffixes, keep=keep)
 
-    def _lower(self, parts: Sequence[Part]) -> None:
+    def _take(self, queue: deque[_Work]) -> list[tuple[_Work, int]]:
+        """Take works for one pass off the queue, each with how many of its candidates go.
+
+        Whole ones that fit beside each other, or as much of the first as fits, one candidate at least.
+        """
+        first = queue.popleft()
+        count = self._fitting(first)
+        taken, room = [(first, count)], self.report.pass_tokens - self._tokens(first, count)
+        for work in list(queue):
+            cost = self._tokens(work, work.left)
+            if cost <= room:
+                queue.remove(work)
+                taken.append((work, work.left))
+                room -= cost
+        return taken
+
+    def _fitting(self, work: _Work) -> int:
+        room = self.report.pass_tokens - self._tokens(work, 0)
+        count = 0
+        for suffix in work.suffixes[work.done :]:
+            room -= len(suffix)
+            if room < 0:
+                break
+            count += 1
+        return max(count, 1)
+
+    def _tokens(self, work: _Work, count: int) -> int:
+        """Tokens that the next `count` candidates of a work take in a pass, with the prefix where it is not known."""
+        is_known = work.known is not None or (
+            self.cache is not None and work.key is not None and work.key in self.cache
+        )
+        prefix = 0 if is_known else len(work.prefix)
+        return prefix + sum(map(len, work.suffixes[work.done : work.done + count]))
+
+    def _lower(self, taken: Sequence[tuple[_Work, int]], tokens: int) -> None:
         release(self.device)
         self.report.out_of_memory += 1
-        tokens = sum(part.tokens for part in parts)
-        if sum(len(part.suffixes) for part in parts) == 1:
-            raise ModelError(
+        if sum(count for _, count in taken) == 1:
+            taken[0][0].failure = ModelError(
                 f"memory ran out on one prompt of {tokens} tokens; shorten prompts (prompt.max_tokens), take a smaller "
                 "dtype or model, or free memory"
             )
+            return
         self.report.pass_tokens = max(min(tokens, self.report.pass_tokens) // 2, 1)
         say(f"memory ran out on a pass of {tokens} tokens; going on with {self.report.pass_tokens} a pass")
 
 
-def _take(queue: "deque[_Work]", budget: int) -> "list[tuple[_Work, int]]":
-    """Take works for one pass off the queue, each with how many of its candidates go.
-
-    Whole ones that fit beside each other, or as much of the first as fits, one candidate at least.
-    """
-    first = queue.popleft()
-    count = _fitting(first, budget)
-    taken, room = [(first, count)], budget - _cost(first, count)
-    for work in list(queue):
-        cost = _left(work)
-        if cost <= room:
-            queue.remove(work)
-            taken.append((work, len(work.scores) - work.done))
-            room -= cost
-    return taken
+def _by_prefix(window: Sequence[RankingPrompt]) -> tuple[list[_Work], list[tuple[_Work, int]]]:
+    """The works of a window, and for each of its prompts the work and where its candidates begin there."""
+    works: dict[tuple[int, ...], _Work] = {}
+    places = []
+    for prompt in window:
+        work = works.setdefault(prompt.prefix, _Work(prompt.prefix, [], np.empty(0, np.float32)))
+        places.append((work, len(work.suffixes)))
+        work.suffixes += prompt.suffixes
+    for work in works.values():
+        work.scores = np.empty(len(work.suffixes), dtype=np.float32)
+    return list(works.values()), places
 
 
-def _fitting(work: _Work, budget: int) -> int:
-    room = budget - (0 if work.known is not None else len(work.prompt.prefix))
-    count = 0
-    for suffix in work.prompt.suffixes[work.done :]:
-        room -= len(suffix)
-        if room < 0:
-            break
-        count += 1
-    return max(count, 1)
-
-
-def _cost(work: _Work, count: int) -> int:
-    prefix = 0 if work.known is not None else len(work.prompt.prefix)
-    return prefix + sum(map(len, work.prompt.suffixes[work.done : work.done + count]))
-
-
-def _left(work: _Work) -> int:
-    return _cost(work, len(work.scores) - work.done)
-
-
-def affordable_tokens(model: Any, device: torch.device) -> int:
+def affordable_tokens(model: Any) -> int:
     """Tokens of a pass that half of the free memory holds, as a power of two within what a device makes use of."""
-    config = model.config.get_text_config()
+    device, config = model.device, model.config.get_text_config()
     width = config.hidden_size
     inner = getattr(config, "intermediate_size", None) or 4 * width
     size = model.dtype.itemsize
@@ -241,5 +278,5 @@ def affordable_tokens(model: Any, device: torch.device) -> int:
     longest = limit.tokens if (limit := prompt_limit(config)) is not None else _LONGEST
     bytes_a_token = size * (10 * width + 4 * inner + 4 * together * min(longest, _LONGEST))
     fitting: int = max(free_bytes(device) // 2 // bytes_a_token, 1)
-    most = _MOST_TOKENS.get(device.type, _MOST_TOKENS["cpu"])
+    most = _MOST_TOKENS.get(device.type, 4096)
     return max(min(1 << (fitting.bit_length() - 1), most), _FEWEST_TOKENS)

@@ -33,14 +33,15 @@ class AnswerHead:
 
     @classmethod
     def of(cls, model: Any, yes_id: int, no_id: int) -> "AnswerHead":
-        """Take the answer rows out of a causal language model's output head; gradients flow into a tuned head."""
+        """Take the answer rows out of a plain or PEFT model's output head; gradients flow into a tuned head."""
+        model = _base_of(model)
         head = model.get_output_embeddings()
         config = model.config.get_text_config()
         rows = torch.tensor([yes_id, no_id], device=head.weight.device)
         weight = head.weight[rows].float()
         bias = getattr(head, "bias", None)
         return cls(
-            weight if head.weight.requires_grad else weight.detach(),
+            weight,
             torch.zeros(2, device=weight.device) if bias is None else bias[rows].float(),
             getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1.0),
             getattr(config, "final_logit_softcapping", None),
@@ -72,8 +73,11 @@ def packed_log_odds(
 
 def decoder_of(model: Any) -> Any:
     """The transformer below the output head, of a plain or a PEFT model; its output is normalised already."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return base.get_decoder()
+    return _base_of(model).get_decoder()
+
+
+def _base_of(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def check_finite(log_odds: Tensor) -> Tensor:

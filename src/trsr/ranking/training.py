@@ -35,10 +35,10 @@ from trsr.ranking.batches import (
     row_seed,
     turns,
 )
-from trsr.ranking.checkpoint import TrainingLog, TrainingState, load_checkpoint, save_checkpoint
+from trsr.ranking.checkpoint import TRAINING_PATH, TrainingLog, TrainingState, load_checkpoint, save_checkpoint
 from trsr.ranking.losses import PackedLoss
 from trsr.ranking.memory import ran_out, release
-from trsr.ranking.processes import Processes, put_back, whole
+from trsr.ranking.processes import Processes, put_back
 from trsr.ranking.ranker import Ranker
 from trsr.ranking.shared_prefix import check_finite, decoder_of
 
@@ -47,7 +47,6 @@ __all__ = ["LabelledPrompt", "Progress", "train", "trained_state"]
 _CHECKPOINT_SECONDS = 20.0
 _CHECKPOINT_SHARE = 20  # so many times longer is trained than the last checkpoint took to write
 _RECALL_KS = (3, 5, 10)
-_PATH = "blocks"  # measuring would take another way on another day, and rounding with it
 
 Progress = Callable[[int, int, float], None]
 T = TypeVar("T")
@@ -65,15 +64,17 @@ def train(
 
     `folder` holds the checkpoints: call again with the same arguments after a kill and the run continues.
     `on_step` is told steps done, steps in all and the loss. In processes that `accelerate launch` started, all of
-    them call this; with FSDP what comes out can be saved, but is no whole model to score with.
+    them call this, and only the main one gets the best weights; with FSDP what it gets can be saved, but is no whole
+    model to score with. Raises `ConfigError` for examples that nothing can be learnt from.
     """
-    check_labels(examples, config.loss)
+    check_labels(examples, validation, config.loss)
     dtype = ranker.dtype
     tuned = replace(ranker, model=prepare(ranker.model, config), whole=config.tune == "full")
     loop = _Loop(tuned, dtype, examples, validation, config, folder)
     loop.run(on_step)
-    put_back(loop.bare_module, loop.parameters, loop.best)
-    finish(loop.ranker.model, dtype)
+    if loop.processes.index == 0:
+        put_back(loop.bare_module, loop.parameters, loop.best)
+        finish(loop.ranker.model, dtype)
     return loop.ranker, loop.log
 
 
@@ -105,7 +106,7 @@ class _Loop:
         self.steps = plan_steps(self.sizes, config)
         self.total = len(self.steps)
         self.log = TrainingLog(self._fingerprint(dtype))
-        self.best = {name: whole(parameter) for name, parameter in self.parameters.items()}
+        self.best = self.processes.gather(self.parameters)
 
     @property
     def row_tokens(self) -> int:
@@ -122,7 +123,8 @@ class _Loop:
         restored = load_checkpoint(self.folder, self.log.fingerprint, self.parameters, self.plain_optimizer)
         start = 0
         if restored is not None:
-            start, self.log, self.best = restored
+            start, self.log, best = restored
+            self.best = best if self.processes.index == 0 else {}
         else:
             self.log.row_tokens.append({"step": 1, "row_tokens": self.config.row_tokens or self._chosen_row_tokens()})
             self._evaluate(0)
@@ -173,7 +175,7 @@ class _Loop:
                 packed_attention(decoder_of(self.ranker.model).config),
                 nullcontext() if turn.last else accelerator.no_sync(self.module),
             ):
-                row, labels = packed(examples, self.device, _PATH)
+                row, labels = packed(examples, self.device, self.log.attention)
                 with self._autocast():
                     loss = self.module(row, labels, torch.full((len(examples),), share, device=self.device))
                 accelerator.backward(loss)
@@ -193,7 +195,7 @@ class _Loop:
         self.log.evaluations.append(entry)
         if best is None or _worth(entry) > _worth(best):
             self.log.best_step = step
-            self.best = {name: whole(parameter) for name, parameter in self.parameters.items()}
+            self.best = self.processes.gather(self.parameters)
 
     def _validate(self) -> tuple[Tensor, Tensor]:
         """Losses (users,) and log-odds (all candidates,) of validation, from all processes."""
@@ -201,7 +203,7 @@ class _Loop:
         ends = np.cumsum([len(example.labels) for example in self.validation])
         losses, scores = torch.zeros(len(ends)), torch.zeros(int(ends[-1]))
         for turn in self._turns(self.validation):
-            row, labels = packed([self.validation[index] for index in turn.members], self.device, _PATH)
+            row, labels = packed([self.validation[index] for index in turn.members], self.device, self.log.attention)
             with torch.no_grad(), self._autocast():
                 row_losses, log_odds = module.by_user(row, labels)
             if turn.real:
@@ -229,7 +231,8 @@ class _Loop:
 
     def _shrink(self, step: int, examples: Sequence[LabelledPrompt]) -> None:
         """Halve rows until those of `examples` are others; `ModelError` where each example stands alone already."""
-        self.optimizer.zero_grad(set_to_none=True)
+        # Accelerate's optimiser keeps gradients until a step's last row, and those of the rows before would count twice
+        self.plain_optimizer.zero_grad(set_to_none=True)
         release(self.device)
         sizes, most = [example.tokens for example in examples], self.row_tokens
         rows = pack(sizes, most)
@@ -238,7 +241,7 @@ class _Loop:
                 f"training step {step}: one example of {max(sizes)} tokens does not fit into memory; turn "
                 "training.activation_checkpointing on, take fewer candidates or lower prompt.max_tokens"
             )
-        if self.processes.count > 1:
+        if not self.processes.alone:
             raise ModelError(
                 f"training step {step}: out of memory with rows of {most} tokens; set training.row_tokens below that"
             )
@@ -254,7 +257,7 @@ class _Loop:
 
     def _save(self, step: int) -> None:
         if self.processes.keeps_state:
-            state = TrainingState.of(self.parameters, self.best, self.plain_optimizer)
+            state = TrainingState.of(self.parameters, self.best, self.plain_optimizer, self.processes.gather)
             if self.processes.index == 0:
                 save_checkpoint(self.folder, step, self.log, state)
 
@@ -263,10 +266,10 @@ class _Loop:
         return {round(self.total * (index + 1) / count) for index in range(count)}
 
     def _fingerprint(self, dtype: str) -> str:
-        """Hash of everything that decides the outcome: settings, prompts, labels, weights, dtype."""
+        """Hash of everything that decides the outcome: settings, prompts, labels, weights, dtype, attention."""
         digest = hashlib.sha256(self.config.model_dump_json().encode())
         digest.update(f"{self.ranker.weights.fingerprint} {self.device.type} {dtype}".encode())
-        digest.update(f"{is_4bit(self.ranker.model)}".encode())
+        digest.update(f"{is_4bit(self.ranker.model)} {TRAINING_PATH}".encode())
         for part in (self.examples, self.validation):
             for example in part:
                 digest.update(json.dumps([example.prompt.prefix, example.prompt.suffixes, example.labels]).encode())
@@ -285,5 +288,6 @@ def trained_state(log: TrainingLog) -> Mapping[str, Any]:
         "steps": len(log.steps),
         "tokens": log.tokens,
         "row_tokens": log.row_tokens[-1]["row_tokens"],
+        "attention": log.attention,
         "seconds": round(log.seconds, 1),
     }
