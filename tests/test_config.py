@@ -30,11 +30,25 @@ from trsr.errors import ConfigError
 positive, share = st.integers(1, 10**6), st.floats(0.01, 0.99)
 # PyYAML does not read back the line end U+0085 that it writes
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x85"), min_size=1, max_size=12)
-paths = st.sampled_from(["data", "/tmp/a b", "ä/ö", "../up"]).map(Path)
+places = st.sampled_from(["data", "/tmp/a b", "ä/ö", "../up"])
+paths = places.map(Path)
 seeds = st.integers(0, 2**32 - 1)
 rates = st.floats(1e-9, 10)
 
 BOOKSHOP = st.builds(BookshopConfig, books=st.integers(60, 5000), readers=positive, seed=seeds)
+BACKEND = st.builds(BackendConfig, kind=st.sampled_from(["local", "vllm"])) | st.builds(
+    BackendConfig,
+    kind=st.just("openai"),
+    url=text,
+    model=text,
+    api_key_env=st.none() | text,
+    concurrency=positive,
+    timeout=rates,
+    max_calls=st.none() | positive,
+    max_tokens=st.none() | positive,
+    answer_start=st.sampled_from(["auto", "continue", "tell"]),
+    more=st.dictionaries(text, st.none() | text | st.integers() | st.booleans()),
+)
 SETTINGS = {
     BookshopConfig: BOOKSHOP,
     DataConfig: st.builds(
@@ -58,27 +72,19 @@ SETTINGS = {
     PromptConfig: st.builds(
         PromptConfig, template=text, recent_items=st.integers(0, 50), show_ids=st.booleans(), item_tokens=st.just(8)
     ),
-    BackendConfig: st.builds(BackendConfig, kind=st.sampled_from(["local", "vllm"]))
-    | st.builds(
-        BackendConfig,
-        kind=st.just("openai"),
-        url=text,
-        model=text,
-        api_key_env=st.none() | text,
-        concurrency=positive,
-        timeout=rates,
-        max_calls=st.none() | positive,
-        max_tokens=st.none() | positive,
-        answer_start=st.sampled_from(["auto", "continue", "tell"]),
-        more=st.dictionaries(text, st.none() | text | st.integers() | st.booleans()),
-    ),
+    BackendConfig: BACKEND,
     SummaryConfig: st.builds(
         SummaryConfig,
+        backend=BACKEND,
         model=text,
         dtype=st.sampled_from(["auto", "bfloat16"]),
+        form=st.sampled_from(["text", "structured"]),
+        grounded=st.booleans(),
         repetition_penalty=st.floats(1, 5),
-        store=st.none() | paths,
-    ),
+        store=st.none() | places | st.just("postgresql://reader@shop/summaries"),
+    )
+    | st.builds(SummaryConfig, segments=st.just("tokens"), block_tokens=st.integers(8, 10**6))
+    | st.builds(SummaryConfig, segments=st.just("session"), session_hours=rates),
     RankerConfig: st.builds(RankerConfig, base=text, dtype=st.sampled_from(["auto", "float16"])),
     TrainingConfig: st.builds(
         TrainingConfig,

@@ -432,7 +432,7 @@ def test_summarize_refuses_an_unknown_method_and_a_store_that_is_none(trsr, base
     outcome = trsr("summarize", shop, "--method", "poetic")
     assert (outcome.code, outcome.complaint) == (
         USAGE,
-        'summarize: no method "poetic"; there are recurrent, hierarchical',
+        'summarize: no method "poetic"; there are recurrent, hierarchical, extractive',
     )
     (tmp_path / "store").write_text("not a database, but mine" * 50, encoding="utf-8")
     config = tmp_path / "config.yaml"

@@ -203,14 +203,18 @@ def test_summarize_makes_no_call_the_second_time(trsr, world, tmp_path, monkeypa
         assert first["calls_made"] > 0
         written = out.read_bytes()
         with monkeypatch.context() as patch:
-            patch.setattr(LocalGenerator, "generate", lambda *_: 1 / 0)
+            patch.setattr(LocalGenerator, "submit", lambda *_: 1 / 0)
             second = json.loads(trsr(*command).out)
-        assert (second["calls_made"], second["calls_found"]) == (0, first["calls_made"] + first["calls_found"])
+        assert (second["calls_made"], second["calls_found"], second["unchanged"]) == (0, 0, 4)
         assert out.read_bytes() == written
     frame = pl.read_parquet(tmp_path / "recurrent.parquet")
     assert frame["example_id"].to_list() == frame["user_id"].to_list() == ["r0000", "r0001", "r0002", "r0003"]
     told = trsr(*command[:-1])
-    assert told.out.startswith(f"4 summaries in {tmp_path / 'hierarchical.parquet'}: 0 calls made, ")
+    place = tmp_path / "calls.sqlite"
+    assert told.out.splitlines() == [
+        f"4 users in {place}: 0 new summaries, 4 were up to date; 0 calls made, 0 found",
+        f"4 profiles in {tmp_path / 'hierarchical.parquet'}",
+    ]
 
 
 def test_summaries_of_summarize_serve_rank(trsr, world, run, tmp_path):

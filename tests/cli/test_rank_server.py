@@ -39,7 +39,7 @@ def test_a_server_ranks_as_local_weights_do(tuned, trsr, monkeypatch, protocol):
 
 
 def test_a_server_that_is_not_there_is_one_sentence(tuned, trsr, monkeypatch):
-    monkeypatch.setattr("trsr.ranking.served._FIRST_WAIT", 0.0)
+    monkeypatch.setattr("trsr.llm.http._FIRST_WAIT", 0.0)
     model, shop, _ = tuned
     outcome = trsr("rank", model, shop, "--user", "u1", "--server", "http://127.0.0.1:9", "--server-model", "x")
     assert outcome.code == 4

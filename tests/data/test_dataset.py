@@ -155,6 +155,14 @@ def test_of_exact_repeats_the_highest_rating_stays():
         assert load(ITEMS, frame).interactions["rating"].to_list() == [5.0, 3.0]
 
 
+def test_of_repeats_at_one_position_the_earliest_time_stays():
+    """Whichever row comes first in the file, else a shuffled copy of it would be another dataset."""
+    rows = [("u", "a", None, 1), ("u", "a", 9, 1), ("u", "a", 5, 1), ("u", "b", None, 2)]
+    events = make_events(*rows, columns=("user_id", "item_id", "timestamp", "position"))
+    for frame in (events, events.reverse()):
+        assert load(ITEMS, frame).interactions["timestamp"].to_list() == [5, None]
+
+
 def test_min_rating_keeps_what_is_rated_as_high():
     rows = [("u", "a", 1, 3.5), ("u", "b", 2, 4.0), ("u", "c", 3, None), ("v", "c", 3, float("nan"))]
     events = make_events(*rows, columns=("user_id", "item_id", "timestamp", "rating"))

@@ -7,8 +7,9 @@ import pytest
 
 from trsr.errors import DataError
 from trsr.evaluation.charts import axis_over, loss_curves, recall_curves
-from trsr.evaluation.report import added_words, headline, story_steps, write_report
+from trsr.evaluation.report import headline, story_steps, write_report
 from trsr.evaluation.run_files import Story, TrainingLog
+from trsr.evaluation.word_diff import added_words
 
 EVIL = "<script>alert(1)</script>"
 

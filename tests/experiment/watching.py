@@ -27,11 +27,11 @@ Tell = Callable[[str, list[str]], None]
 
 def watched(tell: Tell) -> Iterator[tuple[Any, str, Any]]:
     """(owner, name, replacement) that report work to `tell` as a place and what was worked on."""
-    generate, step, score = LocalGenerator.generate, training._Loop._step, Ranker.score
+    collect, step, score = LocalGenerator.collect, training._Loop._step, Ranker.score
 
-    def watched_generate(self: Any, prompts: Any, decoding: Any) -> Any:
-        made = generate(self, prompts, decoding)
-        tell("call", [sha256(repr(prompt).encode()).hexdigest() for prompt in prompts])
+    def watched_collect(self: Any) -> Any:
+        made = collect(self)
+        tell("call", [key for key, _ in made])
         return made
 
     def watched_step(self: Any, number: int) -> Any:
@@ -45,7 +45,7 @@ def watched(tell: Tell) -> Iterator[tuple[Any, str, Any]]:
             tell("score", [f"{tuned}/{sha256(repr(prompt).encode()).hexdigest()}"])
             yield scores
 
-    yield LocalGenerator, "generate", watched_generate
+    yield LocalGenerator, "collect", watched_collect
     yield training._Loop, "_step", watched_step
     yield Ranker, "score", watched_score
     yield training, "_CHECKPOINT_SECONDS", -1.0

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizer_kinds import KINDS, TEXTS
-from transformers import LogitsProcessorList
 
 from tiny import make_model
 from trsr.errors import ConfigError, ModelError
@@ -15,6 +14,7 @@ from trsr.llm.chat import ChatFormat
 from trsr.llm.constrained import constrain
 from trsr.llm.local import LocalGenerator
 from trsr.llm.protocol import Call, Decoding, Piece, Prompt
+from trsr.llm.repetition import limit_repetition
 from trsr.llm.vocabulary import read_vocabulary
 from trsr.llm.words import content_words, words
 
@@ -23,6 +23,8 @@ TEMPLATE = "Note what a reader likes, in a line or two. Books such as these:"
 prompts_of = st.lists(st.sampled_from([*TEXTS, "ships", "Öl & Übermut 7 naïve 海"]), min_size=1, max_size=2).map(
     lambda texts: Prompt((Piece(TEMPLATE, True),), tuple(Piece(text, False) for text in texts), "Such as")
 )
+
+FREE = limit_repetition(Decoding(8))
 
 
 @cache
@@ -34,20 +36,19 @@ def write(chat, prompts, decoding, seed, stop_bias=0.0):
     """What a model would write that draws its scores at random: the hardest one to keep in bounds."""
     generator = torch.Generator().manual_seed(seed)
     stop = [chat.tokenizer.eos_token_id]
-    rows = [chat.encode_prompt(prompt) for prompt in prompts]
-    longest = max(map(len, rows))
-    ids = torch.tensor([[stop[0]] * (longest - len(row)) + list(row) for row in rows])
-    processor = constrain(LogitsProcessorList(), prompts, decoding, chat, stop, longest)
+    rows = range(len(prompts))
+    ids = torch.zeros(len(rows), 0, dtype=torch.long)
+    limit = constrain(FREE, prompts, decoding, chat, stop)
     ended = torch.zeros(len(rows), dtype=torch.bool)
     for _ in range(decoding.max_new_tokens):
         scores = torch.randn((len(rows), len(chat.tokenizer) + 3), generator=generator)
         scores[:, stop] += stop_bias
-        scores = processor(ids, scores)
+        scores = limit(rows, ids, scores)
         assert not scores.isneginf().all(dim=1).any()
         token = torch.where(ended, stop[0], scores.argmax(dim=1))
         ended |= token == stop[0]
         ids = torch.cat([ids, token[:, None]], dim=1)
-    written = [row[: row.index(stop[0])] if stop[0] in row else row for row in ids[:, longest:].tolist()]
+    written = [row[: row.index(stop[0])] if stop[0] in row else row for row in ids.tolist()]
     return [chat.tokenizer.decode(row) for row in written], written
 
 
@@ -101,34 +102,32 @@ def test_all_the_words_of_the_prompt_can_be_written():
     """A constraint that let nothing through would keep the promise too."""
     prompt = Prompt((), (Piece(TEXTS[0], False),), "")
     chat = chat_of("byte-level")
-    processor = constrain(LogitsProcessorList(), [prompt], Decoding(60, grounded=True), chat, [3], 0)
+    limit = constrain(FREE, [prompt], Decoding(60, grounded=True), chat, [3])
     row = list(chat.encode_piece(Piece(" " + TEXTS[0].lower(), False)))
     for place in range(len(row)):
-        scores = processor(torch.tensor([row[:place]], dtype=torch.long), torch.zeros((1, len(chat.tokenizer))))
+        written = torch.tensor([row[:place]], dtype=torch.long)
+        scores = limit([0], written, torch.zeros((1, len(chat.tokenizer))))
         assert scores[0, row[place]] == 0, chat.tokenizer.decode(row[: place + 1])
 
 
 def test_limits_against_repetition_give_way_where_nothing_else_is_left():
-    def forbid_all(ids, scores):
+    def forbid_all(rows, written, scores):
         return torch.full_like(scores, -torch.inf)
 
     prompt = Prompt((), (Piece("sea", False),), "")
-    processor = constrain(
-        LogitsProcessorList([forbid_all]), [prompt], Decoding(60, form=FORM), chat_of("bytes"), [3], 0
-    )
-    scores = processor(torch.zeros((1, 0), dtype=torch.long), torch.zeros((1, 300)))
+    limit = constrain(forbid_all, [prompt], Decoding(60, form=FORM), chat_of("bytes"), [3])
+    scores = limit([0], torch.zeros((1, 0), dtype=torch.long), torch.zeros((1, 300)))
     first = chat_of("bytes").encode_piece(Piece("likes:", True))[0]
     assert scores.isfinite().nonzero().tolist() == [[0, first]]
 
 
 def test_without_a_constraint_the_limits_are_left_alone():
-    limits = LogitsProcessorList()
-    assert constrain(limits, [], Decoding(8), chat_of("bytes"), [3], 0) is limits
+    assert constrain(FREE, [], Decoding(8), chat_of("bytes"), [3]) is FREE
 
 
 def test_too_few_tokens_for_the_form_are_refused_with_the_number():
     with pytest.raises(ConfigError) as error:
-        constrain(LogitsProcessorList(), [], Decoding(20, form=FORM), chat_of("bytes"), [3], 0)
+        constrain(FREE, [], Decoding(20, form=FORM), chat_of("bytes"), [3])
     assert str(error.value) == (
         "summaries.max_new_tokens 20: the 3 lines of the structured summary need at least 37; raise it or leave out "
         "lines in the template's words.yaml"

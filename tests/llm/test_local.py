@@ -5,6 +5,7 @@ import torch
 
 from tiny import make_model, make_tokenizer
 from trsr.errors import ModelError
+from trsr.llm import local
 from trsr.llm.chat import ChatFormat
 from trsr.llm.local import LocalGenerator
 from trsr.llm.protocol import Call, Decoding, Piece, Prompt
@@ -138,6 +139,51 @@ def test_what_the_prompt_says_may_be_said_again():
     limited = answers(generator, [prompt], Decoding(2, repetition_penalty=5.0, no_repeat_ngram=1))[0].text
     assert limited[0] == "a"
     assert limited != "aa"
+
+
+@pytest.mark.parametrize("own_loop", [True, False])
+def test_calls_of_one_batch_may_be_decoded_in_different_ways(own_loop):
+    """A second attempt goes with the first attempts of others, or it would run in a batch of few."""
+    generator = make_generator()
+    generator.can_decode = own_loop
+    ways = [Decoding(12), Decoding(12, 5.0, 2), Decoding(12), Decoding(12, 5.0, 2), Decoding(12, grounded=True)]
+    calls = [Call(str(place), prompt, way) for place, (prompt, way) in enumerate(zip(PROMPTS, ways, strict=True))]
+    generator.submit(calls)
+    together = [generation for _, generation in generator.collect()]
+    assert together == [answers(generator, [call.prompt], call.decoding)[0] for call in calls]
+    assert len({generation.text for generation in together}) == len(calls)
+
+
+def test_when_memory_runs_out_the_batch_is_halved_and_nothing_is_lost(monkeypatch):
+    generator = make_generator(batch_size=5)
+    expected = {text: answers(generator, [prompt], Decoding(4))[0] for text, prompt in zip(TEXTS, PROMPTS, strict=True)}
+    decode = local.decode
+
+    def little_memory(model, rows, *rest):
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(model, rows, *rest)
+
+    monkeypatch.setattr(local, "decode", little_memory)
+    generator.submit([Call(text, prompt, Decoding(4)) for text, prompt in zip(TEXTS, PROMPTS, strict=True)])
+    made = {}
+    while some := generator.collect():
+        assert len(some) <= 2
+        made |= dict(some)
+    assert made == expected
+    assert generator.slots == 2
+
+
+def test_memory_that_does_not_hold_one_prompt_is_one_sentence(monkeypatch):
+    generator = make_generator()
+
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(local, "decode", no_memory)
+    generator.submit([Call("k", PROMPTS[0], Decoding(2))])
+    with pytest.raises(ModelError, match=r"^out of memory with a single prompt; lower summaries\.max_prompt"):
+        generator.collect()
 
 
 def test_of_more_than_a_batch_the_longest_come_first_and_together():

@@ -3,26 +3,13 @@
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from prompt_parts import CHAT, decode, make_items
+from prompt_parts import CHAT, decode, make_writer, size
 
 from tiny import make_tokenizer
-from trsr.config import SummaryConfig
 from trsr.errors import ConfigError
 from trsr.llm.chat import ChatFormat
-from trsr.prompts.summarizing import SummarizingPrompts
-from trsr.prompts.templates import TemplateSet
 
-LONG = {f"b{n}": {"title": "x" * 5000, "subject": "word " * 900} for n in range(8)}
 PLAIN = ChatFormat(make_tokenizer(template=None, bos=True))
-
-
-def make_writer(rows=LONG, chat=CHAT, template="books", **changes):
-    config = SummaryConfig(**({"max_prompt_tokens": 1600} | changes))
-    return SummarizingPrompts(TemplateSet(template), make_items(rows, chat, template), chat, config)
-
-
-def size(writer, prompt):
-    return len(writer._chat.encode_prompt(prompt))
 
 
 def longest_summary(writer):
@@ -97,7 +84,7 @@ def test_a_limit_that_cannot_hold_a_block_is_refused_with_the_number():
         make_writer(max_prompt_tokens=600, block_size=5, item_tokens=64)
     message = str(error.value)
     assert message.startswith("summaries.max_prompt_tokens 600: a block of 5 items may need ")
-    assert message.endswith("; raise it or lower block_size or item_tokens")
+    assert message.endswith("; raise it or lower block_size, block_tokens or item_tokens")
     enough = int(message.split("may need ")[1].split(";")[0])
     assert make_writer(max_prompt_tokens=enough).update(longest_summary(make_writer()), [f"b{n}" for n in range(5)])
 

@@ -33,6 +33,8 @@ def record(user: str, *texts: str, method: str = "recurrent", **changes) -> Prof
         "last_item": f"item {at}" if at else None,
         "last_time": 1_700_000_000 + at if at else None,
         "inputs": key_of(repr(texts)),
+        "blocks": tuple((f"item {place}",) for place in range(1, at + 1)),
+        "steps": texts,
         "summary": texts[-1].strip() if texts else "",
         "model": "model-a",
         "calls": tuple(key_of(text) for text in texts),

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy import event
 from store_cases import calls, put
-from summary_fakes import FakeGenerator, histories, make_runner, plans
+from summary_fakes import FakeGenerator, histories, jobs, make_runner
 
 from trsr.errors import ConfigError
 from trsr.llm.protocol import Generation
@@ -149,9 +149,9 @@ def test_a_run_on_a_disk_that_fills_up_continues_when_there_is_room(path):
         limit_connections(store, f"PRAGMA max_page_count={pages(path) + 2}")
         full = make_runner(FakeGenerator(), store)
         with pytest.raises(ConfigError, match="the disk is full"):
-            list(full.run(plans(histories(100))))
+            list(full.run(jobs(histories(100))))
     with SummaryStore(path) as store:
         runner = make_runner(FakeGenerator(), store)
-        assert len(list(runner.run(plans(histories(100))))) == 100
+        assert len(list(runner.run(jobs(histories(100))))) == 100
     assert full.counts.made.calls > 0
-    assert len(runner.generator.prompts) == 300 - full.counts.made.calls
+    assert len(runner.generator.calls) == 300 - full.counts.made.calls

@@ -13,16 +13,34 @@ def blocks_of(number):
     return [(f"i{2 * at}", f"i{2 * at + 1}") for at in range(number)]
 
 
-def prompts_of(plan):
-    """Every prompt of a plan, answered with its own number."""
+def requests_of(plan):
+    """Every request of a plan, each text answered with its own number, and the summary."""
     asked, texts = [], None
     while True:
         try:
-            prompts = plan.send(texts) if texts is not None else next(plan)
+            wave = plan.send(texts) if texts is not None else next(plan)
         except StopIteration as end:
             return asked, end.value
-        texts = [f"s{len(asked) + at}" for at in range(len(prompts))]
-        asked += [[prompt.system[0].text, *(piece.text for piece in prompt.user)] for prompt in prompts]
+        texts = [f"s{len(asked) + at}" for at in range(len(wave.requests))]
+        asked += wave.requests
+
+
+def prompts_of(plan):
+    """The task and the texts of every prompt of a plan, and the summary."""
+    asked, summary = requests_of(plan)
+    return [[piece.text for piece in (*request.prompt.system, *request.prompt.user)] for request in asked], summary
+
+
+def waves_of(plan):
+    """How many requests stand in each wave of a plan, and how many waves it says are left."""
+    waves, texts = [], None
+    while True:
+        try:
+            wave = plan.send(texts) if texts is not None else next(plan)
+        except StopIteration:
+            return [(len(wave.requests), wave.left) for wave in waves]
+        waves.append(wave)
+        texts = ["text"] * len(wave.requests)
 
 
 @given(st.lists(st.text()), st.integers(1, 9))
@@ -49,6 +67,42 @@ def test_a_leftover_goes_up_without_a_call_and_stays_the_latest():
     asked, summary = prompts_of(hierarchical(blocks_of(4), FakePrompts(fan_in=3)))
     assert asked[4:] == [["merge", "s0", "s1", "s2"], ["merge", "s4", "s3"]]
     assert summary == "s5"
+
+
+def test_a_recurrent_request_knows_the_summary_it_renews_and_all_items_so_far():
+    """What stands in for a faulty text: the summary before it, or words about every item it was to sum up."""
+    asked, _ = requests_of(recurrent(blocks_of(3), FakePrompts()))
+    assert [request.previous for request in asked] == ["", "s0", "s1"]
+    assert [request.items for request in asked] == [tuple(f"i{at}" for at in range(end)) for end in (2, 4, 6)]
+
+
+def test_a_hierarchical_request_knows_the_items_under_it_and_renews_none():
+    asked, _ = requests_of(hierarchical(blocks_of(4), FakePrompts(fan_in=3)))
+    assert [request.items for request in asked[:4]] == blocks_of(4)
+    assert [request.items for request in asked[4:]] == [tuple(f"i{at}" for at in range(end)) for end in (6, 8)]
+    assert {request.previous for request in asked} == {""}
+
+
+@pytest.mark.parametrize(
+    ("method", "blocks", "fan_in", "waves"),
+    [
+        (recurrent, 3, 3, [(1, 2), (1, 1), (1, 0)]),
+        (hierarchical, 1, 3, [(1, 0)]),
+        (hierarchical, 3, 3, [(3, 1), (1, 0)]),
+        (hierarchical, 4, 3, [(4, 2), (1, 1), (1, 0)]),
+        (hierarchical, 7, 2, [(7, 3), (3, 2), (2, 1), (1, 0)]),
+    ],
+)
+def test_a_wave_holds_all_that_is_ready_and_says_how_many_come_after_it(method, blocks, fan_in, waves):
+    """The runner takes the longest way first; a wrong count leaves slots empty at the end of a run."""
+    assert waves_of(method(blocks_of(blocks), FakePrompts(fan_in))) == waves
+
+
+@given(st.integers(0, 60), st.integers(2, 6))
+def test_the_waves_left_count_down_to_none(blocks, fan_in):
+    for method in (recurrent, hierarchical):
+        left = [left for _, left in waves_of(method(blocks_of(blocks), FakePrompts(fan_in)))]
+        assert left == list(range(len(left)))[::-1]
 
 
 @pytest.mark.parametrize(

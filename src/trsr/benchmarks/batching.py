@@ -10,7 +10,7 @@ import torch
 
 from trsr.benchmarks.cases import Case
 from trsr.benchmarks.timing import PeakMemory, seconds_of
-from trsr.ranking.memory import free_bytes, ran_out, release
+from trsr.llm.memory import free_bytes, ran_out, release
 
 SIZES = (4, 8, 21, 64)
 _CHEAP_SECONDS = 5.0  # a batch that takes no longer is timed twice

@@ -10,8 +10,8 @@ from trsr.benchmarks.subject import Subject
 from trsr.benchmarks.timing import LeftOut, Method, Timing, Value, alternate, sample
 from trsr.benchmarks.work import Operations, Work
 from trsr.errors import ConfigError
+from trsr.llm.memory import ran_out, release
 from trsr.progress import say, stage
-from trsr.ranking.memory import ran_out, release
 
 T = TypeVar("T")
 

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from trsr.benchmarks.running import Result
+from trsr.benchmarks.summarizing import SummaryResult
 
 _BASE, _LEAST = "trsr", "limit"
 
@@ -36,6 +37,27 @@ def benchmark_table(results: Sequence[Result], peak_operations: float | None) ->
                 cells.append(f"{result.operations / taken / peak_operations:.1%}")
             table.add_row(result.method, *cells, result.note)
         table.add_section()
+    return table
+
+
+def summaries_table(results: Sequence[SummaryResult]) -> Table:
+    """Users, calls and tokens of each method, and how fast it was, also as multiples of the published way."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("method", no_wrap=True)
+    for head in ("users", "calls", "tokens in", "tokens out", "seconds", "users/min", "× published", "tokens/s"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("as", style="dim")
+    published = next((result.users_per_minute for result in results if result.method == "published"), None)
+    for result in results:
+        usage, pace = result.usage, result.users_per_minute
+        counts = (result.users, usage.calls, usage.tokens_in, usage.tokens_out)
+        table.add_row(
+            result.method,
+            *(f"{count:,}" for count in counts),
+            *(f"{result.seconds:.3g}", f"{pace:,.3g}" if pace < 1000 else f"{pace:,.0f}", _times(pace, published)),
+            f"{(usage.tokens_in + usage.tokens_out) / result.seconds:,.0f}",
+            result.note,
+        )
     return table
 
 

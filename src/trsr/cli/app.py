@@ -50,7 +50,7 @@ def main() -> None:
         print(f"trsr: {' '.join(str(error).splitlines())}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
     except Exception as error:
-        from trsr.ranking.memory import ran_out
+        from trsr.llm.memory import ran_out
 
         if not ran_out(error):
             raise

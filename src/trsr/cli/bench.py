@@ -10,6 +10,7 @@ from trsr.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from trsr.benchmarks.bench import Report
+    from trsr.benchmarks.summarizing import SummaryResult
 
 app = typer.Typer(no_args_is_help=True, help="Measure on this machine.")
 
@@ -100,6 +101,36 @@ def train(
         *(random_weights, force, growth, limit_seconds, ragged),
     )
     _show(bench_training(plan, loss, lora_r), plot, as_json)
+
+
+@app.command("summarize")
+def summarize(
+    folder: Annotated[Path | None, typer.Argument(help="Dataset folder; the built-in bookshop if none.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Experiment YAML whose data, prompt and summaries hold.")] = None,
+    users: Annotated[int, typer.Option(min=1, help="Users to summarise.")] = 64,
+    published_users: Annotated[int, typer.Option(min=1, help="Of these in the published way, which is slow.")] = 8,
+    rerun_users: Annotated[int, typer.Option(min=1, help="Users that a rerun looks at.")] = 50_000,
+    method: Chosen = None,
+    as_json: Json = False,
+) -> None:
+    """Time the ways to summarise: published, backend_best, trsr, trsr_incremental, trsr_rerun."""
+    from trsr.benchmarks.summarizing import bench_summaries, plan_for
+
+    results = bench_summaries(plan_for(folder, config, (users, published_users, rerun_users), method or ()))
+    if as_json:
+        print_json([result.row for result in results])
+    else:
+        _show_summaries(results)
+
+
+def _show_summaries(results: "list[SummaryResult]") -> None:
+    from rich.console import Console
+
+    from trsr.benchmarks.table import summaries_table
+
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console.print(f"summaries, recurrent: {results[0].model}, {results[0].device}")
+    console.print(summaries_table(results))
 
 
 def _check_plot(plot: Path | None) -> None:

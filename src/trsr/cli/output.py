@@ -1,10 +1,18 @@
 """What commands print: JSON for programs or tables for people, on stdout."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from trsr.prompts.inert import make_inert
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trsr.experiment.profiles import Growth
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -25,11 +33,11 @@ def print_metrics(metrics: dict[str, dict[str, dict[str, float]]], full: bool = 
 
 def print_story(story: dict[str, Any], shown: int = 6) -> None:
     """One user's story: blocks, the summary as it grew and the first candidates with their probabilities."""
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console(width=None if _is_terminal() else 120, highlight=False)
-    console.print(f"\n[bold]{escape(story['user_id'])}[/bold], {story['method']} summary, ranked by {story['model']}")
+    console = _console()
+    user = escape(make_inert(story["user_id"]))
+    console.print(f"\n[bold]{user}[/bold], {story['method']} summary, ranked by {story['model']}")
     blocks, steps = story["blocks"], story["steps"]
     for index, step in enumerate(steps):
         if index < len(blocks):
@@ -43,6 +51,60 @@ def print_story(story: dict[str, Any], shown: int = 6) -> None:
         if place <= shown or entry["label"]:
             mark = " [bold]<- chosen next[/bold]" if entry["label"] else ""
             console.print(f"  {place:>3}. {entry['probability']:6.1%}  {escape(_title(entry['text']))}{mark}")
+
+
+def print_estimate(content: dict[str, Any]) -> None:
+    """What bringing profiles up to date would take."""
+    typer.echo(f"{content['users']:,} users, {content['unchanged']:,} of them up to date")
+    read, written = content["tokens_in"], content["tokens_out"]
+    each = f"{content['tokens_per_summary']:.0f} tokens a summary"
+    typer.echo(f"{content['calls']:,} calls, {read:,} tokens to read and {written:,} to write ({each})")
+    if "cost" in content:
+        typer.echo(f"cost: {content['cost']:,.4g}")
+    if "seconds" in content:
+        hours, seconds = divmod(round(content["seconds"]), 3600)
+        typer.echo(f"time: {hours:,} h {seconds // 60} min {seconds % 60} s")
+
+
+def print_growth(growth: "Growth") -> None:
+    """A user's blocks, and what each step changed of the summary; then the summaries of earlier versions."""
+    from rich.markup import escape
+
+    console, profile = _console(), growth.profile
+    console.print(
+        f"[bold]{escape(make_inert(profile.user))}[/bold], {profile.method} summary of {profile.events} events, "
+        f"{len(profile.calls)} calls to {escape(profile.model or 'no LLM')}, {_date(profile.created)}"
+    )
+    for index, step in enumerate(growth.steps):
+        if step.items:
+            console.print(f"  [dim]block {index + 1}:[/dim] " + escape(" / ".join(map(_title, step.items))))
+        console.print(f"    [dim]{'summary' if step.items else 'merged'}:[/dim] " + _marked(step.changes))
+    console.print(f"  [bold]now:[/bold] {escape(profile.summary) or '(nothing)'}")
+    for number, version in enumerate(growth.versions[:-1], 1):
+        when = f"version {number}, {version.events} events, {_date(version.created)}"
+        console.print(f"  [dim]{when}:[/dim] {escape(version.summary)}")
+
+
+def _marked(changes: Sequence[tuple[str, str]]) -> str:
+    """Words that came in are green and bold on a terminal, {+so+} elsewhere; those that went are red, [-so-]."""
+    from rich.markup import escape
+
+    marks = {"same": "{}", "added": "[bold green]{}[/]", "removed": "[red strike]{}[/]"}
+    if not _is_terminal():
+        marks = {"same": "{}", "added": "{{+{}+}}", "removed": r"\[-{}-]"}
+    return " ".join(marks[change].format(escape(words)) for words, change in changes)
+
+
+def _date(moment: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(width=None if _is_terminal() else 120, highlight=False)
 
 
 def show_run(folder: Path, as_json: bool) -> None:

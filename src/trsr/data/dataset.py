@@ -1,6 +1,6 @@
 """`Dataset`: items that say something and the ordered events of users, checked and cleaned."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -9,10 +9,11 @@ import polars as pl
 
 from trsr.config import DataConfig
 from trsr.data.columns import ITEM, ORDER, RATING, TIME, USER, WEIGHT
+from trsr.data.events import MOMENT, clean_events, nothing_rated, survey_events
 from trsr.data.ordering import order_events
-from trsr.data.reading import read_table
+from trsr.data.reading import dataset_files, read_table
 from trsr.data.report import CleaningReport
-from trsr.data.validation import clean_events, clean_items, keep_rated
+from trsr.data.validation import clean_items
 from trsr.errors import DataError
 
 
@@ -33,9 +34,7 @@ class Dataset:
     @classmethod
     def from_folder(cls, path: Path, config: DataConfig, seed: int) -> "Dataset":
         """Read `items.parquet` and `interactions.parquet`; `DataError` in one sentence if that fails."""
-        if not path.is_dir():
-            raise DataError(f"{path}: no such folder; give one that holds items.parquet and interactions.parquet")
-        files = path / "items.parquet", path / "interactions.parquet"
+        files = dataset_files(path)
         frames = read_table(files[0]), read_table(files[1])
         return cls._build(frames, config, seed, path.resolve().name, (str(files[0]), str(files[1])))
 
@@ -64,17 +63,13 @@ class Dataset:
         places: tuple[str, str],
     ) -> "Dataset":
         items, attributes, report = clean_items(frames[0], config.attributes, CleaningReport(), places[0])
-        events, report = clean_events(frames[1], items, report, places[1])
-        events, report = keep_rated(events, config.min_rating, report, places[1])
-        events, tied = order_events(events, seed)
-        lengths = events[USER].value_counts()["count"]
-        report = replace(
-            report,
-            users=lengths.len(),
-            events=events.height,
-            tied_events=tied,
-            kept_repeats=events.height - events.select(USER, ITEM).n_unique(),
-            single_event_users=int((lengths == 1).sum()),
+        survey = survey_events(frames[1].lazy(), items[ITEM], config.min_rating, report, places[1])
+        cleaned = clean_events(frames[1], survey)
+        if cleaned.frame.is_empty():
+            raise nothing_rated(survey)
+        events, tied = order_events(cleaned.frame, seed, timed=cleaned.frame[MOMENT].null_count() == 0)
+        report = survey.report.with_part(
+            events, exact_repeats=cleaned.exact_repeats, low_ratings=cleaned.low_ratings, tied_events=tied
         )
         optional = [column for column in (RATING, WEIGHT) if column in events.columns]
         return cls(items, events.select(USER, ITEM, ORDER, TIME, *optional), attributes, report, name)

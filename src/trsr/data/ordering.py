@@ -12,19 +12,20 @@ from hashlib import blake2b
 import polars as pl
 
 from trsr.data.columns import ITEM, ORDER, POSITION, TIME, USER
+from trsr.data.events import MOMENT
 from trsr.data.seeds import seed_key
-from trsr.data.validation import MOMENT
 
 TIE = "tie"
 
 
-def order_events(events: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, int]:
+def order_events(events: pl.DataFrame, seed: int, *, timed: bool) -> tuple[pl.DataFrame, int]:
     """Events sorted by user and order, with the column `order` (0..n-1 within a user), and the number of ties.
 
-    `events` comes from `clean_events`: `moment` orders if it has no gaps, `position` (whole if it is there)
-    comes next. An event is tied if another event of its user has the same values of both.
+    `events` comes from `clean_events`: `moment` orders if `timed` (no event that is left in the whole table lacks it),
+    `position` (whole if it is there) comes next. An event is tied if another event of its user has the same values
+    of both.
     """
-    clock = [MOMENT] if events[MOMENT].null_count() == 0 else []
+    clock = [MOMENT] if timed else []
     clock += [POSITION] if POSITION in events.columns else []
     events = events.with_columns((pl.len().over(USER, *clock) > 1).alias(TIE))
     tied = events.filter(TIE)

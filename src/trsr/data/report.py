@@ -1,6 +1,10 @@
 """What cleaning did to a dataset, in counts that a person and a program can read."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+
+import polars as pl
+
+from trsr.data.columns import ITEM, USER
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,22 @@ class CleaningReport:
     missing_positions: int = 0
     tied_events: int = 0
     single_event_users: int = 0
+
+    def with_part(
+        self, events: pl.DataFrame, *, exact_repeats: int, low_ratings: int, tied_events: int
+    ) -> "CleaningReport":
+        """The report with the clean `events` of further users, and what cleaning did to these, added."""
+        lengths = events[USER].value_counts()["count"]
+        return replace(
+            self,
+            users=self.users + lengths.len(),
+            events=self.events + events.height,
+            exact_repeats=self.exact_repeats + exact_repeats,
+            low_ratings=self.low_ratings + low_ratings,
+            kept_repeats=self.kept_repeats + events.height - events.select(USER, ITEM).n_unique(),
+            tied_events=self.tied_events + tied_events,
+            single_event_users=self.single_event_users + int((lengths == 1).sum()),
+        )
 
     def as_dict(self) -> dict[str, int | str | None]:
         """Every count by its name, ready for JSON."""

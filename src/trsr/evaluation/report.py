@@ -1,10 +1,7 @@
 """One self-contained HTML page of a run folder: what came out, how sure it is, and one reader's case."""
 
-import difflib
-import re
 from dataclasses import dataclass
-from itertools import groupby, zip_longest
-from operator import itemgetter
+from itertools import zip_longest
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,6 +11,7 @@ from trsr.evaluation.evaluate import CHANCE, Metrics
 from trsr.evaluation.protocol import describe_protocol
 from trsr.evaluation.run_files import RunFiles, Story, read_run
 from trsr.evaluation.table import best_models, metric_columns, model_rows, number, shared_protocol, with_bounds
+from trsr.evaluation.word_diff import added_words
 from trsr.files import write_text
 
 GOOD = {"ok", "pass", "passed"}
@@ -118,28 +116,9 @@ def story_steps(story: Story) -> list[StoryStep]:
     return steps
 
 
-def added_words(before: str, after: str) -> list[Segment]:
-    """`after` cut into (text, is it new) segments by a word diff that ignores case and punctuation."""
-    pieces = re.split(r"(\S+)", after)
-    words = [_bare(word) for word in pieces[1::2]]
-    diff = difflib.SequenceMatcher(None, [_bare(word) for word in before.split()], words, autojunk=False)
-    new = [bool(index % 2) for index in range(len(pieces))]
-    for _, start, size in diff.get_matching_blocks():
-        new[2 * start + 1 : 2 * (start + size) + 1] = [False] * (2 * size)
-    for gap in range(2, len(pieces) - 1, 2):
-        new[gap] = new[gap - 1] and new[gap + 1]
-    runs = groupby(zip(pieces, new, strict=True), key=itemgetter(1))
-    segments = [("".join(piece for piece, _ in run), is_new) for is_new, run in runs]
-    return [segment for segment in segments if segment[0]]
-
-
 def _cells(metrics: Metrics, model: str, columns: list[str]) -> list[Cell]:
     texts = [with_bounds(metrics[model].get(column)).partition(" ") for column in columns]
     return [
         Cell(mean, bounds, model in best_models(metrics, column))
         for column, (mean, _, bounds) in zip(columns, texts, strict=True)
     ]
-
-
-def _bare(word: str) -> str:
-    return word.casefold().strip(".,;:!?()[]\"'") or word

@@ -30,9 +30,10 @@ from trsr.experiment.machine import describe_machine
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.scoring import Note, score_tasks
 from trsr.experiment.stories import tell_stories
-from trsr.experiment.summarising import Summarizer, make_generator
+from trsr.experiment.summaries import summarize_tasks
 from trsr.experiment.tasks import Tasks, make_tasks
 from trsr.experiment.tuning import keep_tuned, label, prompt_counts
+from trsr.llm.backend import decided, make_generator
 from trsr.llm.chat import ChatFormat
 from trsr.llm.weights import load_tokenizer, resolve_weights
 from trsr.progress import say, stage
@@ -40,8 +41,9 @@ from trsr.prompts.templates import TemplateSet
 from trsr.ranking.processes import is_main, main_first, part, refuse_several
 from trsr.ranking.ranker import Ranker, RankerScorer
 from trsr.ranking.training import Progress, train
-from trsr.summaries.export import summaries_frame
+from trsr.summaries.export import SummaryRow, summaries_frame
 from trsr.summaries.store import SummaryStore
+from trsr.summaries.summarizer import Summarizer
 
 
 def run_experiment(config: ExperimentConfig, out: Path) -> Path:
@@ -166,34 +168,36 @@ class _Experiment:
 
     def _write_summaries(self, methods: Sequence[str]) -> None:
         config = self.config.summaries
-        histories = [
-            (task.request.example_id, task.request.user_id, task.request.history)
-            for split in (TRAIN, VALID, TEST)
-            for task in self.tasks.of(split)
-        ]
-        rows = []
+        tasks = [task for split in (TRAIN, VALID, TEST) for task in self.tasks.of(split)]
+        rows: list[SummaryRow] = []
         with self._timed("summaries"), SummaryStore(config.store or self.folder.path / "summaries.sqlite") as store:
             summarizer = self._summarizer(store) if methods else None
             for method in methods:
                 assert summarizer is not None
-                rows += list(summarizer.summarize(method, histories, len(histories)))
+                rows += summarize_tasks(summarizer, method, self.tasks, tasks)
             if summarizer is not None:
                 self.folder.update_manifest(summaries=summarizer.usage())
         self.folder.write_table("summaries.parquet", summaries_frame(rows))
 
     def _summarizer(self, store: SummaryStore) -> Summarizer:
-        config, templates = self.config.summaries, TemplateSet(self.config.prompt.template)
-        ranker = self.config.ranker
+        config, ranker = self.config.summaries, self.config.ranker
         shared = (config.model, config.dtype, "none") == (ranker.base, ranker.dtype, ranker.quantization)
         if shared and config.backend.kind == "local":
-            chat = self.ranker.chat
-            generator = make_generator(config, chat, self.ranker.weights, self.ranker.model)
+            weights, chat, model = self.ranker.weights, self.ranker.chat, self.ranker.model
         else:
             weights = resolve_weights(config.model)
-            chat = ChatFormat(load_tokenizer(weights))
-            generator = make_generator(config, chat, weights)
-        attributes = self.tasks.dataset.attributes
-        return Summarizer(generator, chat, templates, config, store, self.tasks.catalogue, attributes)
+            chat, model = ChatFormat(load_tokenizer(weights)), None
+        config = decided(config, chat, weights)
+        return Summarizer(
+            make_generator(config, chat, weights, model),
+            chat,
+            TemplateSet(self.config.prompt.template),
+            config,
+            store,
+            self.tasks.catalogue,
+            self.tasks.dataset.attributes,
+            self.config.data.max_history,
+        )
 
     def _baselines(self) -> None:
         self._score("popularity", Popularity.fit(self.tasks.examples.fit_events))

@@ -10,6 +10,7 @@ from trsr.config import ExperimentConfig
 from trsr.data.columns import EXAMPLE, TEST
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.tasks import Task, Tasks
+from trsr.prompts.items import shown_text
 
 _SHOWN_CHARACTERS = 160
 
@@ -62,8 +63,7 @@ def _story(
 
 def _texts(tasks: Tasks) -> Callable[[str], str]:
     def text(item: str) -> str:
-        values = (str(tasks.catalogue[item][name] or "") for name in tasks.dataset.attributes[:3])
-        whole = " · ".join(value for value in values if value)
+        whole = shown_text(tasks.catalogue[item], tasks.dataset.attributes)
         return whole if len(whole) <= _SHOWN_CHARACTERS else whole[: _SHOWN_CHARACTERS - 1] + "…"
 
     return text

@@ -6,6 +6,7 @@ the ids are joined: a prompt and any prompt that shares its first pieces share t
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,9 +40,10 @@ class ChatFormat:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.has_template = bool(getattr(tokenizer, "chat_template", None))
-        self._markers = _plain_markers(tokenizer)
+        self._control = _control_tokens(tokenizer)
         self.before, self.between, self.after = self._layout()
         self.encode_piece = lru_cache(maxsize=65536)(self._encode_piece)
+        self._spoken = self._spoken_roles()
         self.opening = self._bos() + self.encode_piece(Piece(self.before, True))
 
     def encode(self, pieces: Iterable[Piece]) -> tuple[int, ...]:
@@ -58,7 +60,7 @@ class ChatFormat:
         head = text[: budget * 48]
         if len(head) == len(text) and len(self.encode_piece(Piece(text, False))) <= budget:
             return text, False
-        offsets = self._encode_data(head, offsets=True)["offset_mapping"]
+        offsets = self._encode_data(head)["offset_mapping"]
         keep = max(budget - 2, 1)
         while keep > 0:
             cut = head[: offsets[min(keep, len(offsets)) - 1][1]]
@@ -103,12 +105,38 @@ class ChatFormat:
             return tuple(self._encode_data(piece.text)["input_ids"])
         return tuple(self.tokenizer(piece.text, add_special_tokens=False)["input_ids"]) if piece.text else ()
 
-    def _encode_data(self, text: str, offsets: bool = False) -> Any:
-        while self._markers is not None and self._markers.search(text):
-            text = self._markers.sub(lambda found: " " + found.group()[1:], text)
-        return self.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=offsets, verbose=False
-        )
+    def _encode_data(self, text: str) -> Any:
+        while self._spoken is not None and self._spoken.search(text):
+            text = self._spoken.sub(lambda found: f"{found.group()[:-1]} ", text)
+        while True:
+            encoded = self.tokenizer(
+                text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
+            )
+            opened = self._opened(text, encoded)
+            if not opened:
+                return encoded
+            text = "".join(" " if place in opened else char for place, char in enumerate(text))
+
+    def _opened(self, text: str, encoded: Any) -> set[int]:
+        """The places of the first characters of the control tokens that `text` says.
+
+        The bytes of characters unknown to the tokenizer are no names of bytes: they share one stretch of the text.
+        """
+        if self._control.isdisjoint(encoded["input_ids"]):
+            return set()
+        stretches = Counter(encoded["offset_mapping"])
+        places = set()
+        for token, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            said = text[start:end].strip()
+            if token in self._control and len(said) > 1 and stretches[start, end] == 1:
+                places.add(start + text[start:end].index(said))
+        return places
+
+    def _spoken_roles(self) -> re.Pattern[str] | None:
+        """What parts the messages, where that is no more than words in a line, such as " ASSISTANT:" of Vicuna."""
+        parts = {part.strip() for part in (self.before, self.between, self.after) if part.isprintable()} - {""}
+        spoken = [part for part in parts if self._control.isdisjoint(self.encode_piece(Piece(part, True)))]
+        return re.compile("|".join(rf"(?<!\w){re.escape(part)}" for part in sorted(spoken))) if spoken else None
 
     def _bos(self) -> tuple[int, ...]:
         """The ids that the tokenizer itself puts before a text, where the chat template does not write them."""
@@ -146,8 +174,12 @@ class ChatFormat:
             return None
 
 
-def _plain_markers(tokenizer: Any) -> re.Pattern[str] | None:
-    """The added tokens that a tokenizer matches in any text, split or not, because they are not marked special."""
-    added = (token for token in tokenizer.added_tokens_decoder.values() if not token.special)
-    found = [token.content for token in added if token.content.strip() and not token.content[0].isspace()]
-    return re.compile("|".join(map(re.escape, sorted(found, key=len, reverse=True)))) if found else None
+def _control_tokens(tokenizer: Any) -> frozenset[int]:
+    """The tokens that data must not say: those added to the vocabulary, and those that stand for a byte.
+
+    Splitting special tokens is not enough. Added tokens that are not marked special are found in any text, in some
+    tokenizers in other characters that are normalised to theirs, and a unigram model knows every token by its name.
+    """
+    numbers = {number for number, token in tokenizer.added_tokens_decoder.items() if token.content.strip()}
+    numbers |= {tokenizer.convert_tokens_to_ids(f"<0x{byte:02X}>") for byte in range(256)}
+    return frozenset(numbers - {None, tokenizer.unk_token_id})

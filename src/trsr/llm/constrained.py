@@ -10,49 +10,48 @@ give way.
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trsr.errors import ConfigError
 from trsr.llm.chat import ChatFormat
 from trsr.llm.protocol import Decoding, Piece, Prompt
+from trsr.llm.repetition import Limit
 from trsr.llm.vocabulary import UNWRITABLE, Shape, Vocabulary, read_vocabulary, unfinished_word
 from trsr.llm.words import WORD
 
-Limit = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 _LEAST_ROOM = 4  # tokens of a value
 
 
 def constrain(
-    limits: Any, prompts: Sequence[Prompt], decoding: Decoding, chat: ChatFormat, stop: Sequence[int], written_from: int
-) -> Any:
-    """`limits`, the logits processors of a batch, with the constraints of `decoding` around them.
+    limit: Limit, prompts: Sequence[Prompt], decoding: Decoding, chat: ChatFormat, stop: Sequence[int]
+) -> Limit:
+    """`limit`, what a batch keeps to anyway, with the constraints of `decoding` around it.
 
-    Row i continues `prompts[i]` from column `written_from` on, up to `decoding.max_new_tokens` tokens; `stop` are the
-    tokens that end a row. Raises `ConfigError` where that is too little for the form, `ModelError` where the
-    tokenizer cannot be read.
+    Row i continues `prompts[i]` by up to `decoding.max_new_tokens` tokens; `stop` are the tokens that end a row.
+    Raises `ConfigError` where that is too little for the form, `ModelError` where the tokenizer cannot be read.
     """
-    from transformers import LogitsProcessorList
-
     if not decoding.grounded and not decoding.form:
-        return limits
+        return limit
     vocabulary = read_vocabulary(chat.tokenizer)
     form = Form(chat, vocabulary, decoding) if decoding.form else None
-    rows = [Row(prompt, vocabulary, decoding, form, tuple(stop)) for prompt in prompts]
+    constraints = [Row(prompt, vocabulary, decoding, form, tuple(stop)) for prompt in prompts]
 
-    def allow(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def allow(rows: Sequence[int], written: Tensor, scores: Tensor) -> Tensor:
         allowed = np.zeros(scores.shape, dtype=np.bool_)
-        for row, written, mask in zip(rows, ids[:, written_from:].tolist(), allowed, strict=True):
-            row.mark(written, mask)
+        for row, tokens, mask in zip(rows, written.tolist(), allowed, strict=True):
+            constraints[row].mark(tokens, mask)
         forbidden = torch.from_numpy(~allowed).to(scores.device)
-        limited = limits(ids, scores).masked_fill(forbidden, -torch.inf)
-        stuck = limited.isneginf().all(dim=1, keepdim=True)
-        return torch.where(stuck, scores.masked_fill(forbidden, -torch.inf), limited)
+        scores.masked_fill_(forbidden, -torch.inf)
+        limited = limit(rows, written, scores.clone())
+        stuck = limited.amax(dim=1).isneginf()
+        limited[stuck] = scores[stuck]
+        return limited
 
-    return LogitsProcessorList([allow])
+    return allow
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 A server finds control tokens in the text of a message wherever it comes from. Which ones is not known here, so no list
 of them is kept: in data, whatever opens like a marker gets a space behind its first character, and a control token
-with a space in it is none. The same goes for a marker of which a template has the bracket and data the rest.
+with a space in it is none. The same goes for a marker of which a template has the bracket and data the rest. Roles that
+are plain words are safe where they need a line of their own, as data has one line; the capitals before a colon that
+Vicuna and its kin have within a line are broken too.
 """
 
 import re
@@ -10,9 +12,12 @@ from collections.abc import Sequence
 
 from trsr.llm.protocol import Piece
 
-# the first character of "<|im_end|>", "</s>", "<<SYS>>", "<｜User｜>", "[INST]", "[|system|]", "[gMASK]", "◁think▷",
-# "]~b]", "[e~[" and the like, and of those in full-width brackets, which some tokenizers normalise
-_OPENER = re.compile(r"[<＜](?=[^\s\d=-]|0x)|[\[［](?=/?[A-Z_|｜]|gMASK|e~)|[\]］](?=~)|◁(?=\S)")
+# the first character of "<|im_end|>", "</s>", "<<SYS>>", "<｜User｜>", "[INST]", "[|system|]", "[gMASK]", "[unused9]",
+# "◁think▷", "]~b]", "[e~[" and the like, and of those in full-width brackets, which some tokenizers normalise
+_OPENER = re.compile(
+    r"[<＜](?=[^\s\d=-]|0x)|[\[［](?=/?[A-Z_|｜]|[gs]MASK|e~|unused\d)|[\]］](?=~)|◁(?=\S)"
+    r"|\b(?:USER|ASSISTANT|SYSTEM|HUMAN|GPT)(?=[:：])"
+)
 
 
 def plain_text(pieces: Sequence[Piece]) -> str:

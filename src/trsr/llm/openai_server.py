@@ -237,7 +237,8 @@ class ServerGenerator:
         self.report.truncated += end == "length"
         self.report.tokens_in += tokens_in
         self.report.tokens_out += tokens_out
-        return Generation(_behind(start, text), tokens_in, tokens_out)
+        kept = text.encode(errors="replace").decode().replace("\0", "")  # half a surrogate pair is no text, NUL a trap
+        return Generation(_behind(start, kept), tokens_in, tokens_out)
 
 
 def _kind_of(url: str, card: Mapping[str, Any]) -> str:

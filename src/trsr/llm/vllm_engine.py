@@ -12,6 +12,13 @@ from trsr.llm.chat import ChatFormat
 from trsr.llm.protocol import Call, Decoding, Generation
 from trsr.llm.weights import Weights
 
+SLOTS = 1024
+
+
+def vllm_fingerprint(weights: Weights, dtype: str) -> str:
+    """The fingerprint of the engine on `weights`."""
+    return f"{weights.fingerprint}/vllm/{dtype}"
+
 
 class VllmGenerator:
     """Continues prompts with a vLLM engine on `weights`.
@@ -21,7 +28,7 @@ class VllmGenerator:
     """
 
     def __init__(
-        self, weights: Weights, chat: ChatFormat, dtype: str = "auto", slots: int = 1024, context: int | None = None
+        self, weights: Weights, chat: ChatFormat, dtype: str = "auto", slots: int = SLOTS, context: int | None = None
     ) -> None:
         try:
             import vllm
@@ -36,7 +43,7 @@ class VllmGenerator:
             words = " ".join(str(error).split())[:200]
             raise ModelError(f"{weights.path}: vLLM cannot load the model ({words}); change what it names") from None
         self.chat, self.slots = chat, slots
-        self.fingerprint = f"{weights.fingerprint}/vllm/{dtype}"
+        self.fingerprint = vllm_fingerprint(weights, dtype)
         self._submitted: list[Call] = []
 
     def submit(self, calls: Sequence[Call]) -> None:

@@ -140,23 +140,33 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _token_texts(tokenizer: Any) -> tuple[list[bytes | None], set[int]]:
-    """The bytes of every token, None for control tokens, and the tokens that spell out one byte.
+def can_be_read(tokenizer: Any) -> bool:
+    """Whether the tokens of a tokenizer can be told as text, so that decoding can be constrained."""
+    return _reading(tokenizer) is not None
 
-    Of two ways to read tokens, that one is taken which gives back a sample text.
-    """
+
+def _token_texts(tokenizer: Any) -> tuple[list[bytes | None], set[int]]:
+    """The bytes of every token, None for control tokens, and the tokens that spell out one byte."""
+    read = _reading(tokenizer)
+    if read is None:
+        raise ModelError(
+            f"{type(tokenizer).__name__}: its tokens cannot be read as text, so decoding cannot be constrained; "
+            "set summaries.grounded to false and summaries.form to text"
+        )
     names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     control = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
-    sample = tokenizer(_SAMPLE, add_special_tokens=False)["input_ids"]
+    texts = [None if name is None or token in control else read(str(name)) for token, name in enumerate(names)]
+    return texts, {token for token, name in enumerate(names) if _SPELLED_OUT.fullmatch(str(name))}
+
+
+def _reading(tokenizer: Any) -> Callable[[str], bytes | None] | None:
+    """Of two ways to read tokens the one that gives back a sample text."""
+    sample = tokenizer.convert_ids_to_tokens(tokenizer(_SAMPLE, add_special_tokens=False)["input_ids"])
     readings: tuple[Callable[[str], bytes | None], ...] = (_read_byte_level, _read_pieces)
     for read in readings:
-        if b"".join(read(names[token]) or b"" for token in sample).strip() == _SAMPLE.encode():
-            texts = [None if name is None or token in control else read(str(name)) for token, name in enumerate(names)]
-            return texts, {token for token, name in enumerate(names) if _SPELLED_OUT.fullmatch(str(name))}
-    raise ModelError(
-        f"{type(tokenizer).__name__}: its tokens cannot be read as text, so decoding cannot be constrained; "
-        "set summaries.grounded to false and summaries.form to text"
-    )
+        if b"".join(read(name) or b"" for name in sample).strip() == _SAMPLE.encode():
+            return read
+    return None
 
 
 def _read_byte_level(name: str) -> bytes | None:

@@ -56,6 +56,11 @@ class Weights:
         return _hash_weights(self.path, tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
 
     @property
+    def bytes(self) -> int:
+        """The size of the weight files."""
+        return sum(path.stat().st_size for path in self.path.glob("*.safetensors"))
+
+    @property
     def fingerprint(self) -> str:
         """Hash of everything in the folder that decides what the model reads and writes, wherever the folder is."""
         digest = hashlib.sha256(self.hash.encode())
@@ -103,6 +108,16 @@ def load_tokenizer(weights: Weights) -> Any:
         raise ModelError(f"{weights.path}: no tokenizer can be read there: {_first_line(error)}") from None
 
 
+def load_config(weights: Weights) -> Any:
+    """The configuration of a model folder. Raises `ModelError` when the folder has none that can be read."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(str(weights.path))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{weights.path}: no model configuration can be read there: {_first_line(error)}") from None
+
+
 def load_model(weights: Weights, dtype: str = "auto", quantization: str = "none") -> Any:
     """The causal language model of a folder, in eval mode on the best device.
 
@@ -146,6 +161,11 @@ def pick_device() -> Any:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def dtype_name(dtype: str) -> str:
+    """What `load_model` makes of `dtype` here."""
+    return str(pick_dtype(pick_device())).removeprefix("torch.") if dtype == "auto" else dtype
 
 
 def pick_dtype(device: Any) -> Any:

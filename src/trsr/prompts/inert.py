@@ -13,14 +13,32 @@ _MARKERS = re.compile(
     r"</?(?:think|tool_call|tool_response)>",
     re.IGNORECASE,
 )
+_BRACKETS = re.compile(r"[<>|｜\[\]/]+")
+
+
+class _Kept(dict[int, str | None]):
+    """What becomes of a character: controls and line ends are spaces, invisible ones go, joiners of scripts stay."""
+
+    def __missing__(self, code: int) -> str | None:
+        char = chr(code)
+        kind = unicodedata.category(char)
+        becomes: str | None = char
+        if kind in ("Cc", "Zl", "Zp"):
+            becomes = " "
+        elif kind in ("Cf", "Co", "Cs") and char not in "\u200c\u200d":
+            becomes = None
+        self[code] = becomes
+        return becomes
+
+
+_KEPT = _Kept()
 
 
 def make_inert(text: str) -> str:
     """One line without control characters, with chat markers broken up so that they are mere words."""
-    kept = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in text)
-    kept = "".join(
-        char for char in kept if unicodedata.category(char) not in ("Cf", "Co", "Cs") or char in "\u200c\u200d"
-    )
-    while _MARKERS.search(kept):  # breaking an inner marker may join an outer one
-        kept = _MARKERS.sub(lambda found: re.sub(r"[<>|｜\[\]/]+", " ", found.group()), kept)
-    return " ".join(kept.split())
+    kept = " ".join(text.translate(_KEPT).split())
+    if _MARKERS.search(kept):
+        kept = " ".join(_MARKERS.sub(lambda found: _BRACKETS.sub(" ", found.group()), kept).split())
+    if _MARKERS.search(kept):  # breaking an inner marker has joined an outer one, which no honest text has
+        kept = " ".join(_BRACKETS.sub(" ", kept).split())
+    return kept

@@ -52,6 +52,12 @@ class ItemTexts:
         return self._whole[item_id]
 
 
+def shown_text(row: Mapping[str, Any], attributes: Sequence[str]) -> str:
+    """An item as a person is shown it, on a page or a terminal: the values of its first three attributes."""
+    values = (_plain(row[name]) for name in attributes[:3])
+    return " · ".join(value for value in values if value)
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, list):
         return make_inert(", ".join(str(entry) for entry in value if entry is not None))

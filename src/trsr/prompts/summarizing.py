@@ -1,6 +1,7 @@
 """The prompts that summarise: a block of items, an update of a summary by a block, a merge of summaries."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from trsr.config import SummaryConfig
 from trsr.errors import ConfigError
@@ -20,11 +21,13 @@ class SummarizingPrompts:
 
     def __init__(self, templates: TemplateSet, items: ItemTexts, chat: ChatFormat, config: SummaryConfig) -> None:
         self._templates, self.items, self._chat, self._config = templates, items, chat, config
+        self._item_tokens = min(config.item_tokens, config.block_tokens or config.item_tokens)
         self._parts = "structured" if config.form == "structured" else "summary"
         self._system = templates.pieces(f"{self._parts}_system")
         # a structured answer has no start: the form gives every name, the first one too
         self._start = "" if config.form == "structured" else templates.text("summary_start").strip()
-        self.summary_tokens = config.max_new_tokens + len(chat.encode((Piece(self._start, True),)))
+        self.start_tokens = len(chat.encode((Piece(self._start, True),)))
+        self.summary_tokens = config.max_new_tokens + self.start_tokens
         if config.form == "structured":
             self.summary_tokens += 3 * len(templates.form)  # " | " takes more tokens than the line end it stands for
         self.summaries_shortened = 0
@@ -43,6 +46,16 @@ class SummarizingPrompts:
         """Bring summaries of several blocks together."""
         return self._prompt("merge", {"texts": [self._short(summary) for summary in summaries]})
 
+    def frame_tokens(self, part: Literal["block", "update", "merge"]) -> tuple[int, int]:
+        """The tokens of a prompt without data, and those that every text in it adds beside its own."""
+        dash = len(self._chat.encode_piece(Piece("-", False)))
+        lengths = []
+        for count in (1, 2):
+            data: dict[str, str | list[str]] = {"texts": ["-"] * count} | ({"summary": ""} if part == "update" else {})
+            lengths.append(len(self._chat.encode_prompt(self._prompt(part, data))) - count * dash)
+        each = lengths[1] - lengths[0]
+        return lengths[0] - each, each
+
     def finish(self, generated: str) -> str:
         """The summary: the start that the template gives and what the model wrote behind it, on one line.
 
@@ -51,28 +64,32 @@ class SummarizingPrompts:
         lines = generated.splitlines() if self._config.form == "structured" else [f"{self._start} {generated}"]
         return make_inert(" | ".join(line.strip() for line in lines if line.strip()))
 
+    def item_tokens(self, item: str) -> int:
+        """The tokens of an item's text in a prompt."""
+        return len(self._chat.encode_piece(Piece(self.items.text(item, self._item_tokens), False)))
+
     def _prompt(self, part: str, data: dict[str, str | list[str]]) -> Prompt:
         return Prompt(self._system, self._templates.pieces(f"{self._parts}_{part}", data), self._start)
 
     def _texts(self, items: Sequence[str]) -> list[str]:
-        return [self.items.text(item, self._config.item_tokens) for item in items]
+        return [self.items.text(item, self._item_tokens) for item in items]
 
     def _short(self, summary: str) -> str:
-        text, cut = self._chat.shorten(summary, self.summary_tokens)
+        text, cut = self._chat.shorten(make_inert(summary), self.summary_tokens)
         self.summaries_shortened += cut
         return text
 
     def _check_block(self) -> None:
         frame = self._prompt("update", {"summary": "", "texts": ["-"] * self._config.block_size})
         needed = len(self._chat.encode_prompt(frame)) + self.summary_tokens
-        needed += self._config.block_size * self._config.item_tokens
+        most = self._config.block_size * self._config.item_tokens
+        needed += min(most, self._config.block_tokens or most)
         if needed > self._config.max_prompt_tokens:
             raise ConfigError(
                 f"summaries.max_prompt_tokens {self._config.max_prompt_tokens}: a block of {self._config.block_size} "
-                f"items may need {needed}; raise it or lower block_size or item_tokens"
+                f"items may need {needed}; raise it or lower block_size, block_tokens or item_tokens"
             )
 
     def _find_fan_in(self) -> int:
-        frames = [len(self._chat.encode_prompt(self._prompt("merge", {"texts": ["-"] * count}))) for count in (1, 2)]
-        each = frames[1] - frames[0]
-        return (self._config.max_prompt_tokens - (frames[0] - each)) // (each + self.summary_tokens)
+        frame, each = self.frame_tokens("merge")
+        return (self._config.max_prompt_tokens - frame) // (each + self.summary_tokens)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from trsr.config import TrainingConfig
 from trsr.errors import ConfigError
+from trsr.llm.memory import free_bytes
 from trsr.prompts.ranking import RankingPrompt
-from trsr.ranking.memory import free_bytes
 from trsr.ranking.packing import Part, Row
 
 _CPU_ROW_TOKENS = 1024  # as in scoring: a CPU gains little beyond

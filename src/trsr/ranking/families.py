@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from trsr.errors import ConfigError, ModelError
+from trsr.llm.memory import ran_out
 from trsr.ranking.attention import INSTEAD
-from trsr.ranking.memory import ran_out
 from trsr.ranking.packing import Part, PrefixState, Row
 from trsr.ranking.shared_prefix import AnswerHead, last_hidden, packed_log_odds
 

@@ -18,10 +18,10 @@ import torch
 from trsr.data.scoring import Scores
 from trsr.errors import ModelError
 from trsr.llm.chat import Answers
+from trsr.llm.memory import free_bytes, ran_out, release
 from trsr.progress import say
 from trsr.prompts.ranking import RankingPrompt
 from trsr.ranking.families import check_length, prompt_limit
-from trsr.ranking.memory import free_bytes, ran_out, release
 from trsr.ranking.packing import Part, PrefixState, Row
 from trsr.ranking.prefix_cache import PrefixCache, prefix_key, weights_state
 from trsr.ranking.shared_prefix import AnswerHead, check_finite, last_hidden

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from trsr.config import TrainingConfig
 from trsr.errors import ModelError
 from trsr.evaluation.metrics import ranking_metrics
+from trsr.llm.memory import ran_out, release
 from trsr.ranking.adapters import finish, is_4bit, prepare
 from trsr.ranking.attention import packed_attention
 from trsr.ranking.batches import (
@@ -37,7 +38,6 @@ from trsr.ranking.batches import (
 )
 from trsr.ranking.checkpoint import TRAINING_PATH, TrainingLog, TrainingState, load_checkpoint, save_checkpoint
 from trsr.ranking.losses import PackedLoss
-from trsr.ranking.memory import ran_out, release
 from trsr.ranking.processes import Processes, put_back
 from trsr.ranking.ranker import Ranker
 from trsr.ranking.shared_prefix import check_finite, decoder_of

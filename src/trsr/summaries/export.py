@@ -1,4 +1,4 @@
-"""The table of a run's profiles, `summaries.parquet` in a run folder."""
+"""Tables of summaries: `summaries.parquet` of a run folder, one line an example, and of a store, one line a user."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from trsr.summaries.runner import Profile
+from trsr.summaries.store import ProfileVersion
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "example_id": pl.String,
@@ -15,6 +16,13 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "blocks": pl.List(pl.List(pl.String)),
     "steps": pl.List(pl.String),
     "calls": pl.Int64,
+}
+PROFILE_SCHEMA = SCHEMA | {
+    "events": pl.Int64,
+    "last_item": pl.String,
+    "last_time": pl.Int64,
+    "model": pl.String,
+    "created": pl.Int64,
 }
 
 
@@ -32,15 +40,30 @@ class SummaryRow:
 def summaries_frame(rows: Iterable[SummaryRow]) -> pl.DataFrame:
     """One line per row, with `SCHEMA` even where there is none."""
     lines = [
-        {
-            "example_id": row.example_id,
-            "user_id": row.user_id,
-            "method": row.method,
-            "summary": row.profile.summary,
-            "blocks": [list(block) for block in row.blocks],
-            "steps": list(row.profile.steps),
-            "calls": row.profile.calls,
-        }
+        (
+            *(row.example_id, row.user_id, row.method, row.profile.summary),
+            *(list(map(list, row.blocks)), list(row.profile.steps), row.profile.calls),
+        )
         for row in rows
     ]
-    return pl.DataFrame(lines, schema=SCHEMA)
+    return pl.DataFrame(lines, schema=SCHEMA, orient="row")
+
+
+def profiles_frame(profiles: Iterable[ProfileVersion]) -> pl.DataFrame:
+    """One line per profile, with `PROFILE_SCHEMA`; the example is the user as of now, so its id is theirs."""
+    lines = [
+        (
+            *(
+                one.user,
+                one.user,
+                one.method,
+                one.summary,
+                list(map(list, one.blocks)),
+                list(one.steps),
+                len(one.calls),
+            ),
+            *(one.events, one.last_item, one.last_time, one.model, one.created),
+        )
+        for one in profiles
+    ]
+    return pl.DataFrame(lines, schema=PROFILE_SCHEMA, orient="row")

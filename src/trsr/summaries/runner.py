@@ -1,14 +1,16 @@
 """The runner: the calls of many users, always as many under way as the backend wants, each stored once it is made."""
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from itertools import islice
+from typing import Protocol
 
 from trsr.llm.protocol import Call, Decoding, Generation, Generator, Prompt
 from trsr.summaries.plan import Plan, Request
 from trsr.summaries.quality import Examined
-from trsr.summaries.store import SummaryStore, call_key
+from trsr.summaries.store import call_key
 
 SLOTS_IN_SIGHT = 8
 
@@ -69,6 +71,24 @@ class SummaryCounts:
         return self.made + self.found
 
 
+class CallStore(Protocol):
+    """Where a run keeps its calls; see `SummaryStore`."""
+
+    def get_many(self, keys: Collection[str]) -> dict[str, Generation]:
+        """What is stored under `keys`."""
+        ...
+
+    def put_many(
+        self, generations: Mapping[str, Generation], model: str, users: Mapping[str, Collection[str]] | None = None
+    ) -> None:
+        """Store calls that were made, and the users whose plans asked for them."""
+        ...
+
+    def put_users(self, users: Mapping[str, Collection[str]]) -> None:
+        """Note the users whose plans asked for calls that were found."""
+        ...
+
+
 @dataclass(frozen=True)
 class Judge:
     """What becomes of a generation.
@@ -93,14 +113,14 @@ class _Wanted:
 
 @dataclass
 class _Running:
-    """A job whose plan waits for `wanted`; `profile` is set when the plan is done."""
+    """A job whose plan waits for `wanted`, until it is done."""
 
     job: Job
     wanted: list[_Wanted] = field(default_factory=list)
     left: int = 0
     steps: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
-    profile: Profile | None = None
+    done: bool = False
 
     def lacking(self) -> list[Call]:
         """The calls that the plan waits for."""
@@ -123,7 +143,7 @@ class SummaryRunner:
     def __init__(
         self,
         generator: Generator,
-        store: SummaryStore,
+        store: CallStore,
         decoding: Decoding,
         judge: Judge,
         window: int | None = None,
@@ -135,10 +155,10 @@ class SummaryRunner:
     def run(
         self, jobs: Iterable[Job], on_progress: Callable[[SummaryCounts], None] = _ignore
     ) -> Iterator[tuple[Job, Profile]]:
-        """Yield the profile of every job, in the order given; take jobs as there is room for them.
+        """Yield every job with its profile as they get done; take jobs as there is room for them.
 
-        At most `window` jobs are unfinished at a time; finished ones wait for those before them. `on_progress` is
-        called whenever something was done.
+        At most `window` jobs are unfinished at a time, and none is kept once it is yielded. `on_progress` is called
+        whenever something was done.
         """
         yield from _Run(self, iter(jobs), on_progress).go()
 
@@ -149,38 +169,40 @@ class _Run:
     ) -> None:
         self.runner, self.coming, self.on_progress = runner, coming, on_progress
         self.counts = runner.counts
-        self.queue: deque[_Running] = deque()
+        self.finished: list[tuple[Job, Profile]] = []
         self.unfinished = 0
         self.waiting: dict[str, dict[str, _Running]] = defaultdict(dict)  # by the key of a call that the store lacks
         self.ready: dict[str, Call] = {}
+        self.queue: list[tuple[int, int, str]] = []  # a heap of the keys of `ready`, in the order of `_submit`
         self.under_way: set[str] = set()
 
     def go(self) -> Iterator[tuple[Job, Profile]]:
         while True:
-            self._take_up()
-            self.on_progress(self.counts)
-            while self.queue and (profile := self.queue[0].profile) is not None:
-                yield self.queue.popleft().job, profile
+            while self._take_up():
+                yield from self._hand_out()
+            yield from self._hand_out()
             if not self.ready and not self.under_way:
                 return
             self._submit()
             self._bring_home()
 
-    def _take_up(self) -> None:
-        """Start jobs until `window` of them wait for calls that the store lacks."""
-        while self.unfinished < self.runner.window:
-            started = [_Running(job) for job in islice(self.coming, self.runner.window - self.unfinished)]
-            if not started:
-                return
-            self.queue.extend(started)
-            self.unfinished += len(started)
-            for running in started:
-                self._advance(running, None)
-            self._replay(started)
+    def _hand_out(self) -> Iterator[tuple[Job, Profile]]:
+        self.on_progress(self.counts)
+        yield from self.finished
+        self.finished.clear()
+
+    def _take_up(self) -> bool:
+        """Start the jobs that there is room for, and take them as far as the store goes; whether there was one."""
+        started = [_Running(job) for job in islice(self.coming, self.runner.window - self.unfinished)]
+        self.unfinished += len(started)
+        for running in started:
+            self._advance(running, None)
+        self._replay(started)
+        return bool(started)
 
     def _replay(self, moved: Sequence[_Running]) -> None:
         """Take jobs as far as the store goes, then let them wait."""
-        while moved := [running for running in moved if running.profile is None]:
+        while moved := [running for running in moved if not running.done]:
             known = self.runner.store.get_many({call.key for running in moved for call in running.lacking()})
             owners: dict[str, set[str]] = defaultdict(set)
             again = []
@@ -227,8 +249,8 @@ class _Run:
         try:
             wave = next(running.job.plan) if texts is None else running.job.plan.send(texts)
         except StopIteration as end:
-            running.profile = Profile(end.value, tuple(running.steps), tuple(running.keys))
-            running.wanted = []
+            self.finished.append((running.job, Profile(end.value, tuple(running.steps), tuple(running.keys))))
+            running.done, running.wanted = True, []
             self.counts.users += 1
             self.unfinished -= 1
         else:
@@ -244,36 +266,39 @@ class _Run:
             self.waiting[call.key][running.job.name] = running
             if call.key not in self.under_way:
                 self.ready[call.key] = call
+                heappush(self.queue, (-running.left, -_length(call.prompt), call.key))
 
     def _submit(self) -> None:
         """Hand over the calls with the longest way to go behind them, of these the longest prompts."""
         room = self.runner.generator.slots - len(self.under_way)
-        if not self.ready or room <= 0:
-            return
-        left = {key: max(running.left for running in self.waiting[key].values()) for key in self.ready}
-        ranked = sorted(self.ready.values(), key=lambda call: (-left[call.key], -_length(call.prompt), call.key))
-        # alike, as a batch is decoded in one way; the others are the first of the next
-        chosen = [call for call in ranked if call.decoding == ranked[0].decoding][:room]
-        for call in chosen:
-            del self.ready[call.key]
-            self.under_way.add(call.key)
-        self.runner.generator.submit(chosen)
+        chosen: list[Call] = []
+        while self.queue and len(chosen) < room:
+            call = self.ready.pop(heappop(self.queue)[-1], None)
+            chosen += [call] if call is not None else []  # it was wanted twice
+        if chosen:
+            self.under_way.update(call.key for call in chosen)
+            self.runner.generator.submit(chosen)
 
     def _bring_home(self) -> None:
         """Store what is done, and take the jobs that waited for it further."""
-        made = dict(self.runner.generator.collect())
+        # a backend may still bring what a run asked for that was broken off; nobody waits for it
+        made = {key: one for key, one in self.runner.generator.collect() if key in self.waiting}
         users: dict[str, Collection[str]] = {
             key: {running.job.user for running in self.waiting[key].values()} for key in made
         }
         self.runner.store.put_many(made, self.runner.generator.fingerprint, users)
         self.counts.made += _usage(made.values())
+        kept = made | self.runner.store.get_many(made)  # another process may have stored a text of its own before
         woken: dict[str, _Running] = {}
-        for key, generation in made.items():
+        for key, generation in kept.items():
             self.under_way.discard(key)
+            self.ready.pop(key, None)
             waited = self.waiting.pop(key)
-            self.counts.found += _usage([generation] * (len(waited) - 1))
+            asked = sum(call.key == key for running in waited.values() for call in running.lacking())
+            self.counts.found += _usage([generation] * (asked - 1))
             woken |= waited
-        moved = [running for running in woken.values() if self._settle(running, made)]
+        # one that is done found the text of another process meanwhile
+        moved = [running for running in woken.values() if not running.done and self._settle(running, kept)]
         self._replay(moved)
 
 

@@ -29,8 +29,8 @@ def parse(text: str, form: Sequence[str], most_words: int) -> tuple[dict[str, st
     of the form is an unknown line; a value of more than `most_words` words is over-long. The values are whole
     where there is no flaw, and what could be read otherwise.
     """
-    names = {name.casefold(): name for name in form}
-    named = regex.compile(rf"{_DECORATION}({'|'.join(map(regex.escape, form))}){_DECORATION}:(.*)", regex.I | regex.S)
+    names = "|".join(f"({regex.escape(name)})" for name in form)
+    named = regex.compile(rf"{_DECORATION}(?:{names}){_DECORATION}:(.*)", regex.I | regex.S)
     values: dict[str, str] = {}
     flaws: set[Flaw] = set()
     for line in text.replace("|", "\n").splitlines():
@@ -38,7 +38,8 @@ def parse(text: str, form: Sequence[str], most_words: int) -> tuple[dict[str, st
         if found is None:
             flaws |= {Flaw.UNKNOWN} if words(line) else set()
             continue
-        name, value = names[found[1].casefold()], _tidy(found[2])
+        *said, value = found.groups()
+        name, value = form[next(place for place, name in enumerate(said) if name)], _tidy(value)
         flaws |= {Flaw.TWICE} if name in values else set()
         flaws |= _flaws_of(value, most_words)
         values.setdefault(name, value)

@@ -50,7 +50,7 @@ def backend(request, chat, model, tmp_path, monkeypatch):
         def refuse(*_, **__):
             raise RuntimeError("out of memory")
 
-        yield Backend(generator, lambda: monkeypatch.setattr(model, "generate", refuse))
+        yield Backend(generator, lambda: monkeypatch.setattr(model, "forward", refuse))
         generator.close()
     elif request.param == "vllm in process":
         monkeypatch.setitem(sys.modules, "vllm", make_fake_vllm(model))

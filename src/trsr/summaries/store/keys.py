@@ -1,11 +1,13 @@
 """The key of a call: what its text is stored under."""
 
 import json
-from dataclasses import asdict, fields
+from collections.abc import Sequence
+from dataclasses import fields
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
-from trsr.llm.protocol import Decoding, Prompt
+from trsr.llm.protocol import Decoding, Piece, Prompt
 
 # Stores hold keys made when `Decoding` had these fields only, so they stand in every key. A field that came later
 # stands there where it differs from its default: what is at its default writes what was written before.
@@ -17,10 +19,16 @@ def call_key(fingerprint: str, prompt: Prompt, decoding: Decoding) -> str:
 
     A greedy call has no `seed` in its key, for it draws no random number.
     """
-    content = {"model": fingerprint, "prompt": asdict(prompt), "decoding": _that_count(decoding)}
+    parts = {"system": _plain(prompt.system), "user": _plain(prompt.user), "start": prompt.start}
+    content = {"model": fingerprint, "prompt": parts, "decoding": _that_count(decoding)}
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _plain(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
+    return [{"text": piece.text, "trusted": piece.trusted} for piece in pieces]
+
+
+@lru_cache(maxsize=64)
 def _that_count(decoding: Decoding) -> dict[str, Any]:
     counting: dict[str, Any] = {}
     for field in fields(decoding):

@@ -1,5 +1,6 @@
 """Profiles in versions: what is stored of a user beside the calls, and the queries that write and read it."""
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby
@@ -18,8 +19,9 @@ class ProfileRecord:
 
     It covers the first `events` events of the user, the last of which is of `last_item` at `last_time` (Unix seconds,
     None where there is no time, both None without events). `inputs` is a digest over everything that the summary was
-    made from and by; equal inputs mean an equal summary. `model` is the backend's fingerprint, and `calls` holds the
-    keys of the calls that it is made of, in order.
+    made from and by; equal inputs mean an equal summary. `blocks` holds the item ids that it was made from, `steps` its
+    text after every call, `model` is the backend's fingerprint, and `calls` holds the keys of the calls that it is made
+    of, in order.
     """
 
     user: str
@@ -28,6 +30,8 @@ class ProfileRecord:
     last_item: str | None
     last_time: int | None
     inputs: str
+    blocks: tuple[tuple[str, ...], ...]
+    steps: tuple[str, ...]
     summary: str
     model: str
     calls: tuple[str, ...]
@@ -35,10 +39,12 @@ class ProfileRecord:
 
 @dataclass(frozen=True)
 class ProfileVersion(ProfileRecord):
-    """A stored profile: when it was `created` (Unix seconds), and the text of every call in `steps`."""
+    """A stored profile and when it was `created` (Unix seconds).
+
+    `blocks` and `steps` are kept for the current version and empty in earlier ones.
+    """
 
     created: int
-    steps: tuple[str, ...]
 
 
 _CURRENT = PROFILES.c.replaced.is_(None)
@@ -97,7 +103,8 @@ def write_new(connection: Connection, records: Collection[ProfileRecord], create
     ]
     if replaced:
         which = (PROFILES.c.user_id == bindparam("whose"), PROFILES.c.method == bindparam("how"), _CURRENT)
-        connection.execute(update(PROFILES).where(*which).values(replaced=created), replaced)
+        kept = update(PROFILES).where(*which).values(replaced=created, blocks=None, steps=None)
+        connection.execute(kept, replaced)
     first = 1 + (connection.execute(select(func.max(PROFILES.c.id))).scalar_one() or 0)
     numbered = list(zip(count(first), new, strict=False))
     connection.execute(PROFILES.insert(), [_row(number, record, created) for number, record in numbered])
@@ -134,6 +141,8 @@ def _row(number: int, record: ProfileRecord, created: int) -> dict[str, Any]:
         "last_item": record.last_item,
         "last_time": record.last_time,
         "inputs": record.inputs,
+        "blocks": json.dumps(record.blocks, ensure_ascii=False),
+        "steps": json.dumps(record.steps, ensure_ascii=False),
         "summary": record.summary,
         "model": record.model,
         "created": created,
@@ -143,9 +152,8 @@ def _row(number: int, record: ProfileRecord, created: int) -> dict[str, Any]:
 def _read(connection: Connection, *which: Any) -> Iterator[ProfileVersion]:
     """One query for profiles and calls, so that what another process forgets is there whole or not at all."""
     query = (
-        select(PROFILES, PROFILE_CALLS.c.call_key, CALLS.c.text)
+        select(PROFILES, PROFILE_CALLS.c.call_key)
         .outerjoin_from(PROFILES, PROFILE_CALLS, PROFILE_CALLS.c.profile_id == PROFILES.c.id)
-        .outerjoin(CALLS, CALLS.c.key == PROFILE_CALLS.c.call_key)
         .where(*which)
         .order_by(PROFILES.c.id, PROFILE_CALLS.c.place)
     )
@@ -164,9 +172,10 @@ def _version(lines: Sequence[Row[Any]]) -> ProfileVersion:
         last_item=first.last_item,
         last_time=first.last_time,
         inputs=first.inputs,
+        blocks=tuple(tuple(block) for block in json.loads(first.blocks or "[]")),
+        steps=tuple(json.loads(first.steps or "[]")),
         summary=first.summary,
         model=first.model,
         calls=tuple(line.call_key for line in calls),
         created=first.created,
-        steps=tuple(line.text for line in calls),
     )

@@ -68,6 +68,8 @@ PROFILES = Table(
     Column("last_item", TEXT),
     Column("last_time", LONG),  # Unix seconds
     Column("inputs", TEXT, nullable=False),
+    Column("blocks", TEXT),  # JSON, of the current version only: a long history would be kept over and over
+    Column("steps", TEXT),  # the same
     Column("summary", TEXT, nullable=False),
     Column("model", TEXT, nullable=False),
     Column("created", LONG, nullable=False),  # Unix seconds

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from trsr.errors import ConfigError
 from trsr.llm.protocol import Generation
@@ -71,6 +71,22 @@ class SummaryStore:
         if users:
             with self._database.writing() as connection:
                 _link(connection, users)
+
+    def tokens_written(self, model: str) -> float | None:
+        """How many tokens `model` wrote in a call, as the mean over some of its calls; None where it has none."""
+        lately = select(CALLS.c.tokens_out).where(CALLS.c.model == model).limit(1000).subquery()
+        with self._database.reading() as connection:
+            mean = connection.execute(select(func.avg(lately.c.tokens_out))).scalar_one()
+        return None if mean is None else float(mean)
+
+    def known_users(self, users: Collection[str]) -> set[str]:
+        """Those of `users` whose plans have asked for a call that is stored."""
+        found: set[str] = set()
+        with self._database.reading() as connection:
+            for some in in_queries(users):
+                query = select(CALL_USERS.c.user_id).distinct().where(CALL_USERS.c.user_id.in_(some))
+                found.update(connection.execute(query).scalars())
+        return found
 
     def put_profile(self, record: ProfileRecord) -> bool:
         """`put_profiles` of one; whether it is a new version."""

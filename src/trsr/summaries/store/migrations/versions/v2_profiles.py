@@ -28,6 +28,8 @@ def upgrade() -> None:
         sa.Column("last_item", TEXT),
         sa.Column("last_time", LONG),
         sa.Column("inputs", TEXT, nullable=False),
+        sa.Column("blocks", TEXT),
+        sa.Column("steps", TEXT),
         sa.Column("summary", TEXT, nullable=False),
         sa.Column("model", TEXT, nullable=False),
         sa.Column("created", LONG, nullable=False),
