@@ -3,8 +3,9 @@
     python experiments/http_throughput.py [--calls 4000] [--slots 64] [--rounds 3]
 
 The server is a process of its own and answers from memory, so what is measured is our side. No client can do more than
-slots / 0.05 s. The bare client posts the same bodies with httpx2 and parses the replies, without protocol, budget or
-retries; the socket client writes the bytes of HTTP itself. Every round runs all of them, in turn.
+slots / 0.05 s. "summarize" is all of `trsr summarize` on the bookshop's readers: prompts, tokens, store and checks of
+texts beside the requests. The bare client posts the same bodies with httpx2 and parses the replies, without protocol,
+budget or retries; the socket client writes the bytes of HTTP itself. Every round runs all of them, in turn.
 """
 
 import argparse
@@ -15,11 +16,22 @@ import statistics
 import subprocess
 import sys
 import time
+from tempfile import TemporaryDirectory
 
 import httpx2
 
+from trsr.config import BookshopConfig, SummaryConfig
+from trsr.data.bookshop import make_bookshop
+from trsr.data.dataset import Dataset
+from trsr.data.histories import History
+from trsr.llm.chat import ChatFormat
 from trsr.llm.openai_server import ServerGenerator
 from trsr.llm.protocol import Call, Decoding, Piece, Prompt
+from trsr.llm.weights import load_tokenizer, resolve_weights
+from trsr.prompts.templates import TemplateSet
+from trsr.summaries.profiles import update_profiles
+from trsr.summaries.store import SummaryStore
+from trsr.summaries.summarizer import Summarizer
 
 SECONDS = 0.05
 DECODING = Decoding(max_new_tokens=64, repetition_penalty=1.1)
@@ -53,7 +65,7 @@ MODELS = http({"object": "list", "data": [{"id": "m", "owned_by": "vllm"}]})
 ANSWER = http(
     {
         "model": "m",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": " quiet lamps." * 8}}],
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": " tales of harbours, lamps and patient people who mend old boats by the sea."}}],
         "usage": {"prompt_tokens": 400, "completion_tokens": 24},
     }
 )
@@ -70,7 +82,7 @@ def make_call(number):
     return Call(str(number), Prompt((Piece("You keep short notes.", True),), user, "This reader likes"), DECODING)
 
 
-def measure_ours(url, calls, slots):
+def measure_backend(url, calls, slots):
     """As the runner does it: whatever is free is filled as soon as answers are handed over."""
     generator = ServerGenerator(url, "m", concurrency=slots)
     generator.submit([make_call(-1 - number) for number in range(generator.slots)])  # connections are opened
@@ -87,6 +99,26 @@ def measure_ours(url, calls, slots):
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     generator.close()
     return calls / seconds, cpu / calls
+
+
+def measure_summaries(url, calls, slots):
+    """Profiles of readers who take about so many calls, from the first prompt to the last profile stored."""
+    shop = make_bookshop(BookshopConfig(readers=calls * 4 // 11))  # 9 to 16 events, 2.75 blocks of 5 in the mean
+    settings = SummaryConfig(item_tokens=32, max_prompt_tokens=640, max_new_tokens=48, grounded=False)
+    dataset = Dataset.from_frames(shop.items, shop.interactions)
+    histories = [History(user, tuple(items), (None,) * len(items)) for user, items in dataset.histories().items()]
+    catalogue = {row["item_id"]: row for row in dataset.items.iter_rows(named=True)}
+    chat = ChatFormat(load_tokenizer(resolve_weights(settings.model)))
+    with TemporaryDirectory() as work, SummaryStore(f"{work}/calls.sqlite") as store:
+        generator = ServerGenerator(url, "m", concurrency=slots)
+        templates = TemplateSet("books")
+        summarizer = Summarizer(generator, chat, templates, settings, store, catalogue, ("title", "subjects"))
+        start, cpu = time.perf_counter(), time.process_time()
+        update_profiles(summarizer, "recurrent", histories)
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+        generator.close()
+    made = summarizer.counts.made.calls
+    return made / seconds, cpu / made
 
 
 def bodies(calls):
@@ -136,10 +168,11 @@ def measure_http(calls=4000, slots=64, rounds=3):
     """Calls a second and CPU seconds a call of every client, one pair a round."""
     server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
     url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-    found = {"ours": [], "bare httpx2": [], "sockets": []}
+    found = {"summarize": [], "backend": [], "bare httpx2": [], "sockets": []}
     try:
         measures = {
-            "ours": measure_ours,
+            "summarize": measure_summaries,
+            "backend": measure_backend,
             "bare httpx2": lambda *asked: asyncio.run(measure_bare(*asked)),
             "sockets": lambda *asked: asyncio.run(measure_sockets(*asked)),
         }

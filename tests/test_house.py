@@ -7,9 +7,9 @@
 | 3 nothing cut | prompts/test_ranking_prompt.py, prompts/test_summarizing_prompts.py, cli/test_bad_input.py (50 kB), experiment/test_kill.py (counts after a kill) |
 | 4 no peeking | data/test_splits.py, data/test_candidates.py, experiment/test_no_peeking.py (end to end, and planted targets), cli/test_bad_input.py (cuts of `rank`) |
 | 5 same tokens | prompts/test_ranking_prompt.py, experiment/test_same_tokens.py (what is trained on is what is scored) |
-| 6 data is data | llm/test_chat.py, prompts/test_inert.py, prompts/test_templates.py, cli/test_bad_input.py (attack in a title) |
-| 7 nothing lost | summaries/test_summary_runner.py, ranking/test_training.py, experiment/test_kill.py |
-| 8 nothing recomputed | summaries/test_summary_plans.py, summaries/test_summary_runner.py, experiment/test_run.py (second run), cli/test_commands.py (summarize twice), experiment/test_new_event.py |
+| 6 data is data | summaries/test_attacks.py, llm/test_chat.py, prompts/test_inert.py, prompts/test_templates.py, cli/test_bad_input.py (attack in a title) |
+| 7 nothing lost | summaries/live (20 kills, two processes, a failing server), summaries/test_summary_batches.py, ranking/test_training.py, experiment/test_kill.py |
+| 8 nothing recomputed | summaries/live/test_incremental.py, summaries/test_summary_plans.py, summaries/test_summary_runner.py, experiment/test_run.py (second run), cli/test_commands.py (summarize twice), experiment/test_new_event.py |
 | 9 reproducible | experiment/test_run.py (two folders, to the byte), ranking/test_training.py, data/test_candidates.py, data/test_bookshop.py |
 | 10 errors speak | cli/test_bad_input.py, data/test_dataset.py, evaluation/test_evaluate.py, ranking/test_ranker_folder.py, test_config.py, test_files.py |
 """  # noqa: E501

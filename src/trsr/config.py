@@ -153,7 +153,7 @@ class SummaryConfig(Settings):
     grounded: bool | Literal["auto"] = "auto"
     repetition_penalty: Annotated[float, Field(ge=1)] = 1.1
     no_repeat_ngram: Annotated[int, Field(ge=0)] = 4
-    batch_size: Count = 64
+    batch_size: Count = 128
     store: str | None = None
 
     @model_validator(mode="after")

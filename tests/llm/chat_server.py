@@ -39,6 +39,7 @@ class ChatServer(ThreadingHTTPServer):
         self.owner, self.models = owner, [MODEL]
         self.faults, self.spoil = deque(), lambda reply: reply
         self.bodies, self.keys, self.times = [], [], []
+        self.indiscreet = 400  # the status of replies that repeat the key
         self.fault_of = lambda body: self.faults.popleft() if self.faults else ""
         self.lock, self.hanging, self.hung_up = threading.Lock(), threading.Event(), threading.Event()
         self.gate: threading.Event | None = None
@@ -126,6 +127,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def locked(self):
         self.reply(401, {"error": "Unauthorized: Bearer sesame"})
+
+    def echoing_headers(self):
+        said = f"what is this: {self.headers['Authorization']}, it said"
+        self.reply(self.server.indiscreet, {"error": {"message": said}})
 
     def refusing(self):
         self.reply(400, {"error": {"message": "the prompt is longer\nthan the context"}})

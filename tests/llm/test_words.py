@@ -17,7 +17,7 @@ from trsr.llm.words import all_stems, content_words, stems, words
     ],
 )
 def test_words_are_runs_of_letters_or_single_characters(text, found):
-    assert words(text) == found
+    assert list(words(text)) == found
 
 
 def test_content_leaves_out_what_says_nothing():

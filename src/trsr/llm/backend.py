@@ -6,10 +6,7 @@ from typing import Any
 from trsr.config import SummaryConfig
 from trsr.errors import ConfigError
 from trsr.llm.chat import ChatFormat
-from trsr.llm.local import LocalGenerator
-from trsr.llm.openai_server import ServerGenerator
 from trsr.llm.protocol import Call, Generation, Generator
-from trsr.llm.vllm_engine import SLOTS, VllmGenerator, vllm_fingerprint
 from trsr.llm.vocabulary import can_be_read
 from trsr.llm.weights import Weights, dtype_name, load_config, load_model
 
@@ -41,6 +38,8 @@ def make_generator(config: SummaryConfig, chat: ChatFormat, weights: Weights, mo
             "summaries.grounded to false and summaries.form to text"
         )
     if backend.kind == "openai":
+        from trsr.llm.openai_server import ServerGenerator
+
         assert backend.url is not None
         assert backend.model is not None
         return ServerGenerator(
@@ -56,6 +55,8 @@ def make_generator(config: SummaryConfig, chat: ChatFormat, weights: Weights, mo
         )
     _check_context(weights, config)
     if backend.kind == "vllm":
+        from trsr.llm.vllm_engine import SLOTS, VllmGenerator, vllm_fingerprint
+
         context = config.max_prompt_tokens + config.max_new_tokens
         return LoadedLater(
             vllm_fingerprint(weights, config.dtype),
@@ -64,6 +65,8 @@ def make_generator(config: SummaryConfig, chat: ChatFormat, weights: Weights, mo
         )
 
     def load() -> Generator:
+        from trsr.llm.local import LocalGenerator
+
         loaded = load_model(weights, config.dtype) if model is None else model
         return LocalGenerator(loaded, chat, weights.fingerprint, config.batch_size)
 

@@ -5,11 +5,13 @@ split into plain characters, so it can never open a role or end a turn. Pieces a
 the ids are joined: a prompt and any prompt that shares its first pieces share their first ids.
 """
 
+import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from trsr.errors import ModelError
@@ -45,6 +47,15 @@ class ChatFormat:
         self.encode_piece = lru_cache(maxsize=65536)(self._encode_piece)
         self._spoken = self._spoken_roles()
         self.opening = self._bos() + self.encode_piece(Piece(self.before, True))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the tokenizer and the text around messages: what decides how long a text is."""
+        inner = getattr(self.tokenizer, "backend_tokenizer", None)
+        state = json.loads(inner.to_str()) if inner is not None else sorted(self.tokenizer.get_vocab().items())
+        if inner is not None:
+            state = {name: value for name, value in state.items() if name not in ("padding", "truncation")}  # of a call
+        return hashlib.sha256(json.dumps([state, self.before, self.between, self.after]).encode()).hexdigest()
 
     def encode(self, pieces: Iterable[Piece]) -> tuple[int, ...]:
         """Ids of pieces, each tokenised on its own."""

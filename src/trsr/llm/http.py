@@ -143,7 +143,7 @@ class ModelServer:
             raise _MayPassError(f"could not be reached ({said})", busy) from None
         status = response.status_code
         if status in (408, 429) or status >= 500:
-            raise _MayPassError(f"answered {status} ({_said(response)})", busy, _retry_after(response))
+            raise _MayPassError(f"answered {status} ({self._said(response)})", busy, _retry_after(response))
         if status != 200:
             raise self._refusal(response, path)
         try:
@@ -152,13 +152,29 @@ class ModelServer:
             between = "check that the url is the server's and what lies between"
             raise _MayPassError("answered with invalid JSON", between) from None
 
+    def quote(self, text: str) -> str:
+        """Words of the server, short and on one line; it may have repeated the key, which is left out."""
+        for secret in _authorization(self.api_key_env).values():
+            text = text.replace(secret.removeprefix("Bearer "), "***")
+        return " ".join(text.split())[:200]
+
+    def _said(self, response: httpx2.Response) -> str:
+        """What the server says of an error."""
+        try:
+            reply = response.json()
+            error = reply.get("error", reply)
+            words = str(error.get("message", error) if isinstance(error, dict) else error)
+        except (ValueError, AttributeError):
+            words = response.text
+        return self.quote(words)
+
     def _refusal(self, response: httpx2.Response, path: str) -> ModelError:
         status = response.status_code
         if status in (401, 403):
             held = f"the key in {self.api_key_env}" if self.api_key_env else "a request without a key"
             return ModelError(f"{self.url}{path} refused {held} ({status}); name the variable that holds a valid key")
         remedy = "check the url, the protocol and the model name" if status == 404 else "change what it complains about"
-        return ModelError(f"{self.url}{path} answered {status} ({_said(response)}); {remedy}")
+        return ModelError(f"{self.url}{path} answered {status} ({self._said(response)}); {remedy}")
 
 
 def _address(url: str) -> str:
@@ -202,14 +218,3 @@ def _retry_after(response: httpx2.Response) -> float:
         zone = moment.tzinfo or UTC  # a date that ends in "-0000" comes without one
         seconds = (moment.replace(tzinfo=zone) - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 0.0), _LONGEST_WAIT) if math.isfinite(seconds) else 0.0
-
-
-def _said(response: httpx2.Response) -> str:
-    """The server's own words, short and on one line."""
-    try:
-        reply = response.json()
-        error = reply.get("error", reply)
-        words = str(error.get("message", error) if isinstance(error, dict) else error)
-    except (ValueError, AttributeError):
-        words = response.text
-    return " ".join(words.split())[:200]

@@ -222,9 +222,10 @@ class ServerGenerator:
             tokens_in, tokens_out = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
             text, thought = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+            said = self.server.quote(json.dumps(reply))
             raise ModelError(
-                f"{where} answered without a message or its token counts ({json.dumps(reply)[:200]}); check that the "
-                "server is OpenAI-compatible"
+                f"{where} answered without a message or its token counts ({said}); check that the server is "
+                "OpenAI-compatible"
             ) from None
         if thought and not text:
             raise ModelError(

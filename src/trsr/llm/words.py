@@ -5,12 +5,14 @@ character counts as one. Nothing here knows a language; a list of function words
 """
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 import regex
 
 SHORTEST_CONTENT_WORD = 3
 _STEM = 4
 _ENDING = 3
+_TEXTS_KEPT = 8192  # items and templates are looked at again and again
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 LETTER = rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]"
@@ -18,9 +20,10 @@ WORD = regex.compile(rf"[{_UNSPACED}]|{LETTER}+", regex.V1)
 UNSPACED = regex.compile(rf"[{_UNSPACED}]", regex.V1)
 
 
-def words(text: str) -> list[str]:
+@lru_cache(maxsize=_TEXTS_KEPT)
+def words(text: str) -> tuple[str, ...]:
     """The words of `text` in order, caseless."""
-    return [found.casefold() for found in WORD.findall(text)]
+    return tuple(found.casefold() for found in WORD.findall(text))
 
 
 def content_words(text: str, function_words: Collection[str] = ()) -> list[str]:
@@ -38,7 +41,12 @@ def stems(word: str) -> list[str]:
 
 def all_stems(texts: Iterable[str]) -> set[str]:
     """The stems of all words of `texts`."""
-    return {stem for text in texts for word in words(text) for stem in stems(word)}
+    return set().union(*map(_stems_of, texts))
+
+
+@lru_cache(maxsize=_TEXTS_KEPT)
+def _stems_of(text: str) -> frozenset[str]:
+    return frozenset(stem for word in words(text) for stem in stems(word))
 
 
 def _has_content(word: str) -> bool:

@@ -166,6 +166,6 @@ class Summarizer:
             if method == "extractive":
                 content.append([self._item_digest(item).hex() for item in self._catalogue])
             else:
-                content.append(self.generator.fingerprint)
+                content += [self.generator.fingerprint, self.chat.fingerprint]
             self._settings_digests[method] = blake2b(json.dumps(content).encode(), digest_size=16).digest()
         return self._settings_digests[method]

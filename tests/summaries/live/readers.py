@@ -3,11 +3,19 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import yaml
+
+from trsr.config import SummaryConfig
+from trsr.llm.chat import ChatFormat
+from trsr.llm.weights import load_tokenizer, resolve_weights
+from trsr.prompts.items import ItemTexts
+from trsr.prompts.summarizing import SummarizingPrompts
+from trsr.prompts.templates import TemplateSet
 
 BLOCK = 4
 FAN_IN = 3
@@ -19,8 +27,7 @@ SUMMARIES: dict[str, Any] = {
     "dtype": "float32",
     "block_size": BLOCK,
     "item_tokens": 32,
-    "max_new_tokens": 48,
-    "max_prompt_tokens": 700,  # of a byte each: three summaries fit into one merge, two where they have 96 tokens
+    "max_new_tokens": 96,
     "batch_size": 4,
 }
 
@@ -119,8 +126,23 @@ def texts_of(readers: Readers, method: str, cut: Cut = blocks_of, fan_in: int = 
     return set().union(*(hierarchical_texts(of_one, fan_in) for of_one in blocks))
 
 
-def write_settings(path: Path, model: Path, backend: Mapping[str, Any] | None, **changes: Any) -> Path:
-    """An experiment file; `changes` are of its summaries, or of its data or prompt where they name that section."""
+@cache
+def _prompt_tokens(model: Path, fan_in: int, new_tokens: int) -> int:
+    """The tokens of a prompt in which so many summaries can be merged, and half of one more, however it is worded."""
+    config = SummaryConfig(**SUMMARIES | {"max_new_tokens": new_tokens})
+    chat, templates = ChatFormat(load_tokenizer(resolve_weights(str(model)))), TemplateSet("books")
+    prompts = SummarizingPrompts(templates, ItemTexts({}, ["title"], templates, chat), chat, config)
+    frame, each = prompts.frame_tokens("merge")
+    return frame + (2 * fan_in + 1) * (each + prompts.summary_tokens) // 2
+
+
+def write_settings(
+    path: Path, model: Path, backend: Mapping[str, Any] | None, fan_in: int = FAN_IN, **changes: Any
+) -> Path:
+    """An experiment file; `changes` are of its summaries, or of its data or prompt where they name that section.
+
+    A merge has room for `fan_in` summaries.
+    """
     sections: dict[str, dict[str, Any]] = {
         "data": {"path": "elsewhere", "attributes": ["title"]},
         "prompt": {"template": "books"},
@@ -128,5 +150,6 @@ def write_settings(path: Path, model: Path, backend: Mapping[str, Any] | None, *
     for name, section in sections.items():
         section |= changes.pop(name, {})
     summaries = SUMMARIES | {"model": str(model)} | ({"backend": dict(backend)} if backend else {}) | changes
+    summaries.setdefault("max_prompt_tokens", _prompt_tokens(model, fan_in, summaries["max_new_tokens"]))
     path.write_text(yaml.safe_dump({"name": "live", **sections, "summaries": summaries}), encoding="utf-8")
     return path

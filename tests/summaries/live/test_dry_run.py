@@ -100,7 +100,7 @@ def test_cost_and_time_are_what_prices_and_rate_make_of_it(desk):
     assert lines == [
         "6 users, 0 of them up to date",
         f"{told['calls']} calls, {told['tokens_in']:,} tokens to read and {told['tokens_out']:,} to write "
-        "(48 tokens a summary)",
+        "(96 tokens a summary)",
         f"cost: {told['cost']:.4g}",
         f"time: {hours} h {rest // 60} min {rest % 60} s",
     ]

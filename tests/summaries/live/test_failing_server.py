@@ -184,6 +184,17 @@ def test_a_key_reaches_the_server_and_nothing_else(desk, writer, monkeypatch):
     assert KEY not in str(pl.read_parquet(desk.table).to_dicts())
 
 
+@pytest.mark.parametrize("status", [400, 404, 429, 500])
+def test_a_server_that_repeats_the_key_does_not_get_it_printed(desk, writer, monkeypatch, status):
+    monkeypatch.setenv("WRITER_KEY", KEY)
+    writer.server.indiscreet = status
+    fail_after(writer, 2, "echoing_headers")
+    outcome = desk.summarize("--json", backend={"api_key_env": "WRITER_KEY"})
+    assert outcome.code == 4
+    assert "what is this: Bearer ***, it said" in outcome.complaint
+    assert KEY not in outcome.out + outcome.err
+
+
 def test_a_key_that_is_not_there_is_told_before_anything_is_asked(desk, writer, monkeypatch):
     monkeypatch.delenv("WRITER_KEY", raising=False)
     outcome = desk.summarize(backend={"api_key_env": "WRITER_KEY"})

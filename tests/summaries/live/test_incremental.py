@@ -20,7 +20,7 @@ class Growing(Desk):
 
     def begin(self, cut=blocks_of, fan_in=FAN_IN, **settings):
         """Bring all profiles up to date with these settings, by which `cut` makes the blocks; steps count from here."""
-        self.cut, self.fan_in, self.settings = cut, fan_in, settings
+        self.cut, self.fan_in, self.settings = cut, fan_in, settings | {"fan_in": fan_in}
         self.known, self.blocks = set(), {}
         self.step()
 
@@ -80,7 +80,7 @@ def test_new_events_cost_the_blocks_that_they_join_and_what_stands_above(desk):
     desk.assert_profiles_tell_the_events()
 
 
-@pytest.mark.parametrize(("fan_in", "settings"), [(3, {}), (2, {"max_new_tokens": 96})])
+@pytest.mark.parametrize(("fan_in", "settings"), [(3, {}), (2, {"max_new_tokens": 160})])
 def test_one_reader_grows_event_by_event(desk, fan_in, settings):
     """One call each for a recurrent summary, one leaf and its path for a hierarchical one of nine blocks and more."""
     desk.readers = make_readers(2, 36, 36)
@@ -185,7 +185,7 @@ def test_nothing_new_means_no_call_and_no_weights(trsr, model, tmp_path, monkeyp
     desk = Desk(trsr, None, model, tmp_path)
     desk.readers = make_readers(3)
     desk.method = "hierarchical"
-    settings = {"max_new_tokens": 8, "grounded": False}
+    settings = {"max_new_tokens": 8, "max_prompt_tokens": 2048, "grounded": False}
     first = desk.told("--export", desk.table, **settings)
     assert first["calls_made"] > 0
     before = desk.table.read_bytes()
@@ -201,7 +201,7 @@ def test_nothing_new_means_no_call_and_no_weights(trsr, model, tmp_path, monkeyp
 @pytest.mark.parametrize(
     "change",
     [
-        {"max_new_tokens": 47},
+        {"max_new_tokens": 95},
         {"block_size": 3},
         {"item_tokens": 20},
         {"last_block": "wait"},

@@ -1,8 +1,6 @@
 """What is told, exported and forgotten of one reader, and texts that only some catalogues have, through the command."""
 
 import json
-import sqlite3
-from contextlib import closing
 
 import polars as pl
 import pytest
@@ -213,11 +211,3 @@ def test_texts_of_any_kind_come_through_the_whole_command(desk, writer, request,
         told = json.loads(desk.trsr(*command, "--forget", user, "--json").out)
         assert (told["user"], told["events"], told["profiles"]) == (user, 11, 1)
         assert told["calls"] + told["kept_shared_calls"] == len(calls)
-
-
-def test_a_store_keeps_a_text_with_nul_to_the_letter(desk, writer):
-    writer.text = lambda body: "sea\0birds and boats"
-    desk.told("--users", 1)
-    with closing(sqlite3.connect(desk.store)) as connection:
-        assert connection.execute("SELECT DISTINCT text FROM calls").fetchall() == [(" sea\0birds and boats",)]
-    assert {one.summary for one in desk.versions()["r000"]} == {f"{START} sea birds and boats"}

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, create_engine, inspect
+from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
 
 from trsr.errors import ConfigError
@@ -47,6 +48,8 @@ class SqliteDatabase:
                 self._check_layout(connection)
             with self.reading() as connection:
                 _switch_to_wal(connection)
+            listen(self.engine, "connect", _write_without_waiting)
+            self.engine.dispose()  # what connected before, to see whether this is a store at all, did not listen
         except ConfigError:
             self.close()
             raise
@@ -101,6 +104,14 @@ class SqliteDatabase:
         if version != SCHEMA_VERSION:
             connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
             connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _write_without_waiting(connection: sqlite3.Connection, _: object) -> None:
+    """Leave it to the system when a commit reaches the disk: a killed process loses nothing by it.
+
+    When the power fails the last calls may be lost, whole, and are made again.
+    """
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _switch_to_wal(connection: Connection) -> None:
