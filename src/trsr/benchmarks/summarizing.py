@@ -8,7 +8,8 @@
 | trsr_incremental | one new block for every user: what it costs after that |
 | trsr_rerun | `trsr summarize` once more, over many more users: nothing has changed, nothing is to be done |
 
-Loading the model is in none. Texts are greedy and have the same limits in all.
+Loading the model is in none. Texts are greedy and have the same limits in all but `published`, which has none. `trsr`
+and `backend_best` take turns, and the faster of two rounds counts for each.
 """
 
 import random
@@ -40,7 +41,8 @@ from trsr.summaries.summarizer import Summarizer
 
 METHODS = ("published", "backend_best", "trsr", "trsr_incremental", "trsr_rerun")
 PUBLISHED_BLOCKS = 5
-_BATCHES = (32, 64, 128)
+_BATCHES = (64, 128)
+_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -143,11 +145,14 @@ class _Bench:
         whole, before = self._users()
         wanted = self.plan.methods
         self._warm_up(whole)
-        with SummaryStore(self.work / "calls.sqlite") as store:
-            yield self._update("trsr", store, whole)
-            calls = list(self.generator.calls)
-        if "backend_best" in wanted:
-            yield self._best(calls)
+        ours, best = [], []
+        for turn in range(_ROUNDS):  # by turns, so that a machine's moods fall on both alike
+            with SummaryStore(self.work / f"calls{turn}.sqlite") as store:
+                ours.append(self._update("trsr", store, whole))
+                calls = list(self.generator.calls)
+            if "backend_best" in wanted:
+                best.append(self._best(calls))
+        yield from (min(results, key=lambda result: result.seconds) for results in (ours, best) if results)
         if "published" in wanted:
             yield self._published(whole[: self.plan.published_users])
         if "trsr_incremental" in wanted:
@@ -191,7 +196,10 @@ class _Bench:
             return self._raw(calls, self.generator, "all at once")
         some = random.Random(7).sample(calls, min(len(calls), max(_BATCHES)))
         sizes = [size for size in _BATCHES if size <= len(some)] or [len(some)]
-        fastest = min(sizes, key=lambda size: self._raw(some, self._local(size), "").seconds) if sizes[1:] else sizes[0]
+        taken = {size: float("inf") for size in sizes}
+        for size in sizes * _ROUNDS if sizes[1:] else ():
+            taken[size] = min(taken[size], self._raw(some, self._local(size), "").seconds)
+        fastest = min(sizes, key=lambda size: taken[size])
         return self._raw(calls, self._local(fastest), f"batches of {fastest}")
 
     def _local(self, size: int) -> LocalGenerator:

@@ -32,10 +32,10 @@ def make_generator(config: SummaryConfig, chat: ChatFormat, weights: Weights, mo
     backend is not to be had, `ConfigError` for settings that it cannot follow.
     """
     backend = config.backend
-    if backend.kind != "local" and (config.grounded is True or config.form == "structured"):
+    if backend.kind != "local" and config.grounded is True:
         raise ConfigError(
-            f"summaries.backend {backend.kind}: only local weights keep to grounded words and a structured form; set "
-            "summaries.grounded to false and summaries.form to text"
+            f"summaries.backend {backend.kind}: only local weights can be held to grounded words; set "
+            "summaries.grounded to false"
         )
     if backend.kind == "openai":
         from trsr.llm.openai_server import ServerGenerator
