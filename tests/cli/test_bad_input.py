@@ -442,3 +442,52 @@ def test_summarize_refuses_an_unknown_method_and_a_store_that_is_none(trsr, base
     assert outcome.code == USAGE
     assert outcome.complaint.startswith(f"{tmp_path / 'store'}: not a summary store")
     assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--method", "poetic", "--dry-run"], 'summarize: no method "poetic"; there are recurrent, '),
+        (["--method", "poetic", "--show", "r0001"], 'summarize: no method "poetic"; there are recurrent, '),
+        (["--rate", "5"], "summarize: --rate goes with --dry-run; give both or neither"),
+        (["--drop-unowned"], "summarize: --drop-unowned goes with --forget; give both or neither"),
+        (["--dry-run", "--rate", "0"], "summarize: --rate 0 never ends; give the calls a second that were measured"),
+        (["--dry-run", "--forget", "r0001"], "summarize: --dry-run and --forget do not go together; give one of them"),
+    ],
+)
+def test_summarize_refuses_options_that_would_be_passed_over(trsr, shop, tmp_path, options, said):
+    (tmp_path / "there.sqlite").touch()
+    outcome = trsr("summarize", shop, "--store", tmp_path / "there.sqlite", *options)
+    assert outcome.code == USAGE
+    assert outcome.complaint.startswith(said)
+    assert (tmp_path / "there.sqlite").read_bytes() == b""
+
+
+def test_extractive_summaries_need_no_model_and_no_server(trsr, base, shop, tmp_path):
+    config, store = tmp_path / "config.yaml", tmp_path / "kept.sqlite"
+    values = settings(base, shop)
+    values["summaries"] |= {
+        "model": "no/such-model",
+        "backend": {"kind": "openai", "url": "http://127.0.0.1:9", "model": "none"},
+    }
+    config.write_text(yaml.safe_dump(values), encoding="utf-8")
+    common = ("summarize", shop, "--method", "extractive", "--config", config, "--store", store)
+    assert trsr(*common, "--dry-run").code == 0
+    assert not store.exists()
+    assert trsr(*common).code == 0
+    assert "block 1:" in trsr(*common, "--show", "r0001").out
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_nothing_is_forgotten_where_the_events_cannot_be_read(trsr, shop, tmp_path, damage):
+    """Or it would say that all is gone, and the next run would make the profile again."""
+    store, events = tmp_path / "kept.sqlite", shop / "interactions.parquet"
+    common = ("summarize", shop, "--method", "extractive", "--store", store)
+    assert trsr(*common).code == 0
+    whole = events.read_bytes()
+    events.write_bytes(whole[:-100]) if damage == "cut" else events.unlink()
+    outcome = trsr(*common, "--forget", "r0001")
+    assert outcome.code == DATA
+    assert outcome.complaint.startswith(str(events))
+    events.write_bytes(whole)
+    assert "r0001" in trsr(*common, "--show", "r0001").out

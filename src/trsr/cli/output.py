@@ -78,7 +78,8 @@ def print_growth(growth: "Growth") -> None:
     for index, step in enumerate(growth.steps):
         if step.items:
             console.print(f"  [dim]block {index + 1}:[/dim] " + escape(" / ".join(map(_title, step.items))))
-        console.print(f"    [dim]{'summary' if step.items else 'merged'}:[/dim] " + _marked(step.changes))
+        if step.text:
+            console.print(f"    [dim]{'summary' if step.items else 'merged'}:[/dim] " + _marked(step.changes))
     console.print(f"  [bold]now:[/bold] {escape(profile.summary) or '(nothing)'}")
     for number, version in enumerate(growth.versions[:-1], 1):
         when = f"version {number}, {version.events} events, {_date(version.created)}"

@@ -10,7 +10,7 @@ from trsr.cli.output import Json, print_json
 
 def train(
     config: Annotated[Path, typer.Argument(help="The experiment's YAML file.")],
-    method: Annotated[str, typer.Option(help="none, recurrent or hierarchical")] = "recurrent",
+    method: Annotated[str, typer.Option(help="none, recurrent, hierarchical or extractive")] = "recurrent",
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME where not given.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -57,6 +57,17 @@ def summarize(
     chosen = [name for name, is_there in asked.items() if is_there]
     if len(chosen) > 1:
         raise ConfigError(f"summarize: {chosen[0]} and {chosen[1]} do not go together; give one of them")
+    going = {
+        "--price-in": (price_in is not None, "--dry-run"),
+        "--price-out": (price_out is not None, "--dry-run"),
+        "--rate": (rate is not None, "--dry-run"),
+        "--drop-unowned": (drop_unowned, "--forget"),
+    }
+    for name, (is_there, needed) in going.items():
+        if is_there and not asked[needed]:
+            raise ConfigError(f"summarize: {name} goes with {needed}; give both or neither")
+    if rate == 0:
+        raise ConfigError("summarize: --rate 0 never ends; give the calls a second that were measured")
     place = ProfilePlace(folder, store, config)
     if dry_run:
         _estimate(place, method, users, (price_in, price_out, rate), as_json)
@@ -81,6 +92,13 @@ def _update(place: "ProfilePlace", method: str, users: int | None, export: Path 
         f"{result['users']:,} users in {result['store']}: {result['renewed']:,} new summaries, {result['unchanged']:,} "
         f"were up to date; {result['calls_made']:,} calls made, {result['calls_found']:,} found"
     )
+    if result["calls_made"]:
+        grounded = "".join(
+            f", {share:.0%} of their content words grounded" for share in result["groundedness"].values()
+        )
+        rate, replaced = result["calls_made"] / result["seconds"], sum(result["replaced"].values())
+        again = f"{result['retried']:,} faulty texts asked for again, {replaced:,} replaced"
+        typer.echo(f"{rate:,.1f} calls a second; {again}{grounded}")
     if export is not None:
         typer.echo(f"{result['exported']:,} profiles in {export}")
 
@@ -139,3 +157,4 @@ def _forget(place: "ProfilePlace", user: str, drop_unowned: bool, as_json: bool)
         f"and {result['calls']} texts of {result['store']} are gone and were looked for{kept}"
     )
     typer.echo("Exported tables, run folders and backups made before are not touched; delete or make them anew.")
+    typer.echo("A run that was under way meanwhile may have stored something of them again: forget once more after it.")

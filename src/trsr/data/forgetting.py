@@ -5,25 +5,41 @@ from pathlib import Path
 import polars as pl
 
 from trsr.data.columns import USER
-from trsr.data.reading import read_table
+from trsr.data.reading import ScannedTable
 from trsr.errors import DataError
 from trsr.files import whole_file
+
+
+def count_events(folder: Path, user: str) -> int:
+    """How many events of `user` are in `interactions.parquet` of a dataset folder; `DataError` if it cannot be read."""
+    table = _open(folder)
+    with table.reading():
+        return int(table.scan().select(_of(user).sum()).collect(engine="streaming").item())
 
 
 def forget_events(folder: Path, user: str) -> int:
     """Rewrite `interactions.parquet` of a dataset folder without the events of `user`; gives how many these were.
 
     The file is replaced whole or stays as it was; all other rows and columns stay as they are, in their order. Integer
-    ids are told by their digits, as when the folder is read. `DataError` if there is no such user.
+    ids are told by their digits, as when the folder is read. Memory does not grow with the file.
     """
-    path = folder / "interactions.parquet"
-    events = read_table(path)
-    if USER not in events.columns:
-        raise DataError(f"{path}: no column {USER}; add it, or give the folder of a dataset")
-    of_others = events.filter(pl.col(USER).cast(pl.String).ne_missing(user))
-    removed = events.height - of_others.height
-    if not removed:
-        raise DataError(f"{path}: user {user!r} has no events; check the id")
-    with whole_file(path) as work:
-        of_others.write_parquet(work)
+    removed = count_events(folder, user)
+    if removed:
+        table = _open(folder)
+        with whole_file(folder / "interactions.parquet") as work, table.reading():
+            table.scan().filter(~_of(user)).sink_parquet(work, maintain_order=True)
     return removed
+
+
+def _of(user: str) -> pl.Expr:
+    return pl.col(USER).cast(pl.String).eq_missing(user)
+
+
+def _open(folder: Path) -> ScannedTable:
+    path = folder / "interactions.parquet"
+    table = ScannedTable.open(path)
+    with table.reading():
+        columns = table.scan().collect_schema()
+    if USER not in columns:
+        raise DataError(f"{path}: no column {USER}; add it, or give the folder of a dataset")
+    return table

@@ -1,10 +1,11 @@
 """Profiles of the users of a dataset folder: kept up to date in a store, estimated, shown, exported and forgotten."""
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import polars as pl
 
 from trsr.config import DataConfig, PromptConfig, SummaryConfig, load_experiment
 from trsr.data.columns import ITEM
-from trsr.data.forgetting import forget_events
+from trsr.data.forgetting import count_events, forget_events
 from trsr.data.histories import Histories
 from trsr.data.reading import read_table
 from trsr.data.report import CleaningReport
@@ -20,8 +21,9 @@ from trsr.data.validation import clean_items
 from trsr.errors import ConfigError, DataError
 from trsr.evaluation.word_diff import Change, word_diff
 from trsr.files import whole_file
-from trsr.llm.backend import decided, make_generator
+from trsr.llm.backend import NoBackend, decided, make_generator
 from trsr.llm.chat import ChatFormat
+from trsr.llm.protocol import Generator
 from trsr.llm.weights import load_tokenizer, resolve_weights
 from trsr.progress import stage
 from trsr.prompts.items import shown_text
@@ -31,7 +33,7 @@ from trsr.summaries.export import profiles_frame
 from trsr.summaries.profiles import Kept, update_profiles
 from trsr.summaries.runner import SummaryCounts
 from trsr.summaries.store import ProfileVersion, SummaryStore
-from trsr.summaries.summarizer import Summarizer
+from trsr.summaries.summarizer import Summarizer, check_method
 
 STORE = "summaries.sqlite"
 _EXPORTED_AT_ONCE = 10_000  # users
@@ -70,25 +72,31 @@ class ProfilePlace:
 
     def has_store(self) -> bool:
         """Whether the store is there, as far as a file tells."""
-        place = self.store_place()
+        place = self.store_place().removeprefix("sqlite:///")
         return "://" in place or Path(place).exists()
 
 
 def update_folder(place: ProfilePlace, method: str, users: int | None = None) -> dict[str, Any]:
     """Bring the profiles of a folder's users (the first `users` by id) up to date; gives counts."""
-    with _opened(place) as (summarizer, histories), stage(f"summaries, {method}", users or histories.users) as progress:
+    with (
+        _opened(place, method) as (summarizer, histories),
+        stage(f"summaries, {method}", users or histories.users) as progress,
+    ):
 
         def show(kept: Kept, counts: SummaryCounts) -> None:
             made, found = counts.made.calls, counts.found.calls
             progress.update(kept.unchanged + counts.users, f"{made} calls made, {found} found")
 
+        started = time.monotonic()
         kept = update_profiles(summarizer, method, islice(histories, users), show)
+        seconds = time.monotonic() - started
         progress.update(kept.users)
         usage = summarizer.usage()
         made, total = usage["of_these_made_now"]["calls"], usage["calls"]["calls"]
         return {
             **asdict(kept),
             "store": summarizer.store.place,
+            "seconds": seconds,
             "calls_made": made,
             "calls_found": total - made,
             **usage,
@@ -100,7 +108,10 @@ def estimate_folder(place: ProfilePlace, method: str, users: int | None = None) 
     with tempfile.TemporaryDirectory() as empty:
         if not place.has_store():
             place = replace(place, store=str(Path(empty) / STORE))
-        with _opened(place) as (summarizer, histories), stage("users looked at", users or histories.users) as progress:
+        with (
+            _opened(place, method) as (summarizer, histories),
+            stage("users looked at", users or histories.users) as progress,
+        ):
             return estimate_update(
                 summarizer, method, islice(histories, users), lambda kept: progress.update(kept.users)
             )
@@ -144,6 +155,7 @@ class Growth:
 
 def show_user(place: ProfilePlace, method: str, user: str) -> Growth:
     """How a user's summary came about. Raises `DataError` where there is none."""
+    check_method(method)
     data = place.settings()[0]
     with place.existing_store() as store:
         versions = store.versions(user, method)
@@ -155,11 +167,10 @@ def show_user(place: ProfilePlace, method: str, user: str) -> Growth:
     rows = items.filter(pl.col(ITEM).is_in(shown)).iter_rows(named=True)
     titles = {row[ITEM]: shown_text(row, attributes) for row in rows}
     profile = versions[-1]
-    steps = []
-    for index, text in enumerate(profile.steps):
-        block = profile.blocks[index] if index < len(profile.blocks) else ()
-        before = profile.steps[index - 1] if method == "recurrent" and index else ""
-        steps.append(Step([titles.get(item, item) for item in block], text, word_diff(before, text)))
+    steps, before = [], ""
+    for block, text in zip_longest(profile.blocks, profile.steps):
+        steps.append(Step([titles.get(item, item) for item in block or ()], text or "", word_diff(before, text or "")))
+        before = text if method == "recurrent" else ""
     return Growth(profile, steps, versions)
 
 
@@ -169,29 +180,25 @@ def forget_user(place: ProfilePlace, user: str, drop_unowned: bool) -> dict[str,
     The store comes first: should it fail, the events are there to say who is to be forgotten. Raises `DataError` where
     neither knows the user.
     """
+    events = count_events(place.folder, user)  # a folder that cannot be read is told before anything is deleted
     with place.existing_store() as store:
         forgotten = store.forget(user, drop_unowned)
         where = store.place
-    try:
-        events = forget_events(place.folder, user)
-    except DataError:
-        if not (forgotten.profiles or forgotten.calls or forgotten.kept_shared_calls):
-            raise
-        events = 0
+    if not any((events, forgotten.profiles, forgotten.calls, forgotten.kept_shared_calls)):
+        raise DataError(f"{place.folder} and {where}: user {user!r} is in neither; check the id and the store")
+    forget_events(place.folder, user)
     return {"user": user, "events": events, "store": where, **asdict(forgotten)}
 
 
 @contextmanager
-def _opened(place: ProfilePlace) -> Iterator[tuple[Summarizer, Histories]]:
+def _opened(place: ProfilePlace, method: str) -> Iterator[tuple[Summarizer, Histories]]:
     """A summariser for the folder's items on the store, and the folder's histories."""
+    check_method(method)
     data, prompt, settings, seed = place.settings()
     histories = Histories(place.folder, data, seed)
-    weights = resolve_weights(settings.model)
-    chat = ChatFormat(load_tokenizer(weights))
-    settings = decided(settings, chat, weights)
     catalogue = {row[ITEM]: row for row in histories.items.iter_rows(named=True)}
     with SummaryStore(place.store_place()) as store:
-        generator = make_generator(settings, chat, weights)
+        generator, chat, settings = _writer(method, settings)
         try:
             templates = TemplateSet(prompt.template)
             attributes = histories.attributes
@@ -201,3 +208,15 @@ def _opened(place: ProfilePlace) -> Iterator[tuple[Summarizer, Histories]]:
             )
         finally:
             generator.close()
+
+
+def _writer(method: str, settings: SummaryConfig) -> tuple[Generator, ChatFormat | None, SummaryConfig]:
+    """What a method writes with: a backend, the format of its prompts and the settings, decided for both."""
+    if method == "extractive" and settings.segments != "tokens":
+        return NoBackend(), None, settings
+    weights = resolve_weights(settings.model, with_weights=settings.backend.kind != "openai")
+    chat = ChatFormat(load_tokenizer(weights))
+    if method == "extractive":
+        return NoBackend(), chat, settings
+    settings = decided(settings, chat, weights)
+    return make_generator(settings, chat, weights), chat, settings

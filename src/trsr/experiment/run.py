@@ -177,6 +177,7 @@ class _Experiment:
                 rows += summarize_tasks(summarizer, method, self.tasks, tasks)
             if summarizer is not None:
                 self.folder.update_manifest(summaries=summarizer.usage())
+                summarizer.generator.close()  # its connections or its memory are not needed any more
         self.folder.write_table("summaries.parquet", summaries_frame(rows))
 
     def _summarizer(self, store: SummaryStore) -> Summarizer:

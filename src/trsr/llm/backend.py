@@ -73,6 +73,24 @@ def make_generator(config: SummaryConfig, chat: ChatFormat, weights: Weights, mo
     return LoadedLater(f"{weights.fingerprint}/{dtype_name(config.dtype)}", config.batch_size, load)
 
 
+class NoBackend:
+    """What stands where an LLM would, for methods that ask none."""
+
+    def __init__(self) -> None:
+        self.fingerprint, self.slots = "", 1
+
+    def submit(self, calls: Sequence[Call]) -> None:
+        """Nothing can be asked."""
+        raise AssertionError("a method without an LLM made a call")
+
+    def collect(self) -> list[tuple[str, Generation]]:
+        """Nothing was asked."""
+        return []
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 class LoadedLater:
     """A backend that `load` makes at the first call, so that a run without calls waits for no weights."""
 

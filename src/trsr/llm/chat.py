@@ -52,10 +52,12 @@ class ChatFormat:
     def fingerprint(self) -> str:
         """sha256 of the tokenizer and the text around messages: what decides how long a text is."""
         inner = getattr(self.tokenizer, "backend_tokenizer", None)
-        state = json.loads(inner.to_str()) if inner is not None else sorted(self.tokenizer.get_vocab().items())
-        if inner is not None:
-            state = {name: value for name, value in state.items() if name not in ("padding", "truncation")}  # of a call
-        return hashlib.sha256(json.dumps([state, self.before, self.between, self.after]).encode()).hexdigest()
+        state = json.loads(inner.to_str()) if inner is not None else self.tokenizer.get_vocab()
+        for of_a_call in ("padding", "truncation") if inner is not None else ():
+            del state[of_a_call]
+        return hashlib.sha256(
+            json.dumps([state, self.before, self.between, self.after], sort_keys=True).encode()
+        ).hexdigest()
 
     def encode(self, pieces: Iterable[Piece]) -> tuple[int, ...]:
         """Ids of pieces, each tokenised on its own."""

@@ -77,8 +77,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TRSR_CACHE") or user_cache_path("trsr"))
 
 
-def resolve_weights(name: str) -> Weights:
-    """Find the folder of a model by name.
+def resolve_weights(name: str, with_weights: bool = True) -> Weights:
+    """Find the folder of a model by name; without its weights where only its tokenizer is wanted.
 
     Raises `ModelError` in one sentence when the weights cannot be had.
     """
@@ -90,7 +90,7 @@ def resolve_weights(name: str) -> Weights:
         return _embedded(name)
     if "/" not in name or name.startswith((".", "/", "~")):
         raise ModelError(f'{name}: no such folder, and no model of that name; known: "{EMBEDDED}" or a hub id')
-    found = _from_hub(name)
+    found = _from_hub(name, with_weights)
     if found is not None:
         return found
     if name == EMBEDDED_HUB_ID:
@@ -179,15 +179,15 @@ def pick_dtype(device: Any) -> Any:
     return torch.float32
 
 
-def _from_hub(name: str) -> Weights | None:
+def _from_hub(name: str, with_weights: bool) -> Weights | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    files = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
+    files = ["*.json", "*.model", "*.jinja", "*.txt", *(["*.safetensors"] if with_weights else [])]
     for offline, source in ((True, "local hub cache"), (False, "hub")):
         try:
             path = Path(snapshot_download(name, allow_patterns=files, local_files_only=offline))
-            if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
+            if (path / "config.json").is_file() and (any(path.glob("*.safetensors")) or not with_weights):
                 return Weights(name, path, source, path.name)
             log.info("%s: no whole model in the %s", name, source)
         except HFValidationError as error:

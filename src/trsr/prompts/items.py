@@ -12,7 +12,8 @@ class ItemTexts:
     """Texts of the items of one catalogue for one tokenizer, each rendered and measured once.
 
     `rows` maps an item id to its attribute values. Ids are left out of the text unless `show_ids`, because they
-    leak popularity and identity. Empty attributes are left out. `shortened` holds the (item, budget) pairs cut.
+    leak popularity and identity. Empty attributes are left out. `shortened` holds the (item, budget) pairs cut. Whole
+    texts need no `chat`.
     """
 
     def __init__(
@@ -20,7 +21,7 @@ class ItemTexts:
         rows: Mapping[str, Mapping[str, Any]],
         attributes: Sequence[str],
         templates: TemplateSet,
-        chat: ChatFormat,
+        chat: ChatFormat | None,
         show_ids: bool = False,
     ) -> None:
         self._rows, self._attributes, self._templates, self._chat = rows, attributes, templates, chat
@@ -31,6 +32,7 @@ class ItemTexts:
 
     def text(self, item_id: str, budget: int) -> str:
         """The text of an item in at most `budget` tokens; the end gives way, at a word."""
+        assert self._chat is not None
         key = (item_id, budget)
         if key not in self._texts:
             text, cut = self._chat.shorten(self.whole(item_id), budget)

@@ -46,8 +46,13 @@ def estimate_update(
     on_progress: Callable[[Kept], None] = lambda kept: None,
 ) -> Estimate:
     """What `update_profiles` would take; nothing is written or asked of the backend."""
+    kept = Kept()
+    if method == "extractive":
+        for _ in outdated(summarizer, method, histories, kept):
+            on_progress(kept)
+        return Estimate(kept.users, kept.unchanged, Usage(), 0)
     written = summarizer.store.tokens_written(summarizer.generator.fingerprint) or summarizer.config.max_new_tokens
-    kept, sizes, usage = Kept(), _Sizes(summarizer, round(written)), Usage()
+    sizes, usage = _Sizes(summarizer, round(written)), Usage()
     for some in outdated(summarizer, method, histories, kept):
         known = summarizer.store.known_users([one.history.user for one in some])
         usage += _rehearse(summarizer, method, [one for one in some if one.history.user in known], round(written))

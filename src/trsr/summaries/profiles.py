@@ -41,7 +41,8 @@ def outdated(summarizer: Summarizer, method: str, histories: Iterable[History], 
         checked = []
         for history in some:
             segments = summarizer.segment(history)
-            inputs = summarizer.inputs(method, segments)
+            last_time = history.times[segments.events - 1] if segments.events else None
+            inputs = summarizer.inputs(method, segments, last_time)
             checked.append(Outdated(history, Wanted(history.user, history.user, segments), inputs))
         current = summarizer.store.inputs_of([one.history.user for one in checked], method)
         changed = [one for one in checked if current.get(one.history.user) != one.inputs]

@@ -33,6 +33,12 @@ METHODS = (*_LLM_PLANS, "extractive")
 _WITHOUT_EFFECT = {"backend", "model", "dtype", "batch_size", "store"}
 
 
+def check_method(method: str) -> None:
+    """Raise `ConfigError` for an unknown method."""
+    if method not in METHODS:
+        raise ConfigError(f'summarize: no method "{method}"; there are {", ".join(METHODS)}')
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A summary to be made, of a user's `segments`; `name` tells it from others."""
@@ -46,12 +52,13 @@ class Summarizer:
     """Writes summaries of histories over one catalogue with one LLM, keeping every call in `store`.
 
     `catalogue` maps item ids to attribute values. Longer histories than `max_history` events lose their oldest blocks.
+    The extractive method does without `chat`, unless blocks are cut by tokens.
     """
 
     def __init__(
         self,
         generator: Generator,
-        chat: ChatFormat,
+        chat: ChatFormat | None,
         templates: TemplateSet,
         config: SummaryConfig,
         store: SummaryStore,
@@ -59,25 +66,37 @@ class Summarizer:
         attributes: Sequence[str],
         max_history: int | None = None,
     ) -> None:
-        self.generator, self.chat, self.config, self.store = generator, chat, config, store
-        self.prompts = SummarizingPrompts(templates, ItemTexts(catalogue, attributes, templates, chat), chat, config)
-        self.segment = Segmenter(config, self.prompts.item_tokens, max_history)
+        self.generator, self._chat, self.config, self.store = generator, chat, config, store
+        self.items = ItemTexts(catalogue, attributes, templates, chat)
+        self.segment = Segmenter(config, lambda item: self.prompts.item_tokens(item), max_history)
         self._templates, self._catalogue, self._attributes = templates, catalogue, tuple(attributes)
-        self._quality = Quality(templates, config, self.prompts.finish)
+        self._quality = Quality(templates, config, lambda text: self.prompts.finish(text))
         self._grounded: dict[str, tuple[float, int]] = {}  # sum and number by method
         self._item_digests: dict[str, bytes] = {}
         self._settings_digests: dict[str, bytes] = {}
         form = tuple(templates.form.values()) if config.form == "structured" else ()
+        local = config.backend.kind == "local"
         self.decoding = Decoding(
             config.max_new_tokens,
             config.repetition_penalty,
-            config.no_repeat_ngram,
+            config.no_repeat_ngram if local else 0,  # no server has it, and what is not followed must not be in a key
             grounded=config.grounded is True,
             form=form,
         )
-        retry = other_decoding(self.decoding, samples=config.backend.kind != "local")
+        retry = other_decoding(self.decoding, samples=not local)
         self.judge = Judge(self._quality.examine, retry, lambda items: self.extractive.summary(items))
         self._runner = SummaryRunner(generator, store, self.decoding, self.judge)
+
+    @property
+    def chat(self) -> ChatFormat:
+        """The format of the LLM's prompts."""
+        assert self._chat is not None
+        return self._chat
+
+    @cached_property
+    def prompts(self) -> SummarizingPrompts:
+        """The prompts of the LLM. Raises `ConfigError` where their budget cannot hold a block."""
+        return SummarizingPrompts(self._templates, self.items, self.chat, self.config)
 
     @cached_property
     def extractive(self) -> Extractive:
@@ -92,9 +111,7 @@ class Summarizer:
     def summaries(
         self, method: str, wanted: Iterable[Wanted], on_progress: Callable[[SummaryCounts], None] | None = None
     ) -> Iterator[tuple[Wanted, Profile]]:
-        """Every summary that is wanted, as they get done. Raises `ConfigError` for an unknown method."""
-        if method not in METHODS:
-            raise ConfigError(f'summarize: no method "{method}"; there are {", ".join(METHODS)}')
+        """Every summary that is wanted, as they get done."""
         asked: dict[str, Wanted] = {}
 
         def jobs() -> Iterator[Job]:
@@ -113,13 +130,14 @@ class Summarizer:
             return self._without_calls([item for block in blocks for item in block])
         return _LLM_PLANS[method](blocks, prompts or self.prompts)
 
-    def inputs(self, method: str, segments: Segments) -> str:
-        """A digest over all that a summary is made from and by: equal inputs, equal summary.
+    def inputs(self, method: str, segments: Segments, last_time: int | None = None) -> str:
+        """A digest over all that a summary is made from and by, and up to when: equal inputs, equal profile.
 
         Not part of it is the rest of the catalogue, except for the extractive method: with an LLM it decides only what
         stands in for a text of no use.
         """
         digest = blake2b(self._settings_digest(method), digest_size=16)
+        digest.update(f"{segments.events} {last_time}".encode())
         for block in segments.blocks:
             digest.update(len(block).to_bytes(4, "big"))
             for item in block:
@@ -138,8 +156,8 @@ class Summarizer:
             "retried": counts.retried,
             "replaced": dict(counts.replaced),
             "groundedness": {method: total / number for method, (total, number) in self._grounded.items()},
-            "items_shortened": len(self.prompts.items.shortened),
-            "summaries_shortened": self.prompts.summaries_shortened,
+            "items_shortened": len(self.items.shortened),
+            "summaries_shortened": self.prompts.summaries_shortened if self._chat is not None else 0,
         }
 
     def _without_calls(self, history: Sequence[str]) -> Plan:
@@ -149,13 +167,13 @@ class Summarizer:
     def _weigh(self, method: str, segments: Segments, profile: Profile) -> None:
         """Add the groundedness of a summary to the mean; an empty one says nothing, so it is not counted."""
         if profile.summary:
-            texts = [self.prompts.items.whole(item) for block in segments.blocks for item in block]
+            texts = [self.items.whole(item) for block in segments.blocks for item in block]
             total, number = self._grounded.get(method, (0.0, 0))
             self._grounded[method] = total + self._quality.groundedness(profile.summary, texts), number + 1
 
     def _item_digest(self, item: str) -> bytes:
         if item not in self._item_digests:
-            content = f"{item}\0{self.prompts.items.whole(item)}"
+            content = f"{item}\0{self.items.whole(item)}"
             self._item_digests[item] = blake2b(content.encode(), digest_size=16).digest()
         return self._item_digests[item]
 

@@ -118,8 +118,6 @@ def test_what_does_not_pass_ends_with_one_line_and_keeps_every_answer(desk, writ
     [
         (lambda reply: {"choices": []}, "answered without a message or its token counts"),
         (lambda reply: reply | {"usage": None}, "answered without a message or its token counts"),
-        (lambda reply: reply["choices"][0].update(finish_reason="content_filter") or reply, "withheld the answer"),
-        (lambda reply: reply["choices"][0]["message"].update(content=None) or reply, "withheld the answer"),
     ],
 )
 def test_an_answer_that_is_none_is_not_stored(desk, writer, spoil, fact):
@@ -131,6 +129,21 @@ def test_an_answer_that_is_none_is_not_stored(desk, writer, spoil, fact):
     assert not stored_texts(desk.store)
     writer.server.spoil = lambda reply: reply
     desk.assert_goes_on(needed, undisturbed)
+
+
+def test_what_a_filter_withholds_is_asked_for_again_replaced_and_counted(desk, writer):
+    """One item that a provider does not like must not end every run."""
+
+    def withhold(reply):
+        if len(writer.server.bodies) % 5 == 0:
+            reply["choices"][0] |= {"finish_reason": "content_filter", "message": {"content": None}}
+        return reply
+
+    writer.server.spoil = withhold
+    told = desk.told(backend={"concurrency": 1})
+    assert told["renewed"] == told["users"]
+    assert told["retried"] >= told["faults"]["empty"] / 2 > 0
+    assert desk.told()["calls_made"] == 0
 
 
 def test_a_server_that_goes_half_way_is_named_and_the_next_run_goes_on(desk, writer):

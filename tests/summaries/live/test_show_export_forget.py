@@ -137,7 +137,7 @@ def test_a_forgotten_reader_is_in_no_file_and_costs_the_others_nothing(kept, wri
     assert GONE.encode() not in (kept.shop / "interactions.parquet").read_bytes()
     again = ask(kept, "--forget", GONE)
     assert (again.code, again.err.count("\n")) == (3, 1)
-    assert again.complaint == f"{kept.shop / 'interactions.parquet'}: user {GONE!r} has no events; check the id"
+    assert again.complaint == f"{kept.shop} and {kept.store}: user {GONE!r} is in neither; check the id and the store"
     del kept.readers.events[GONE]
     writer.take_asked()
     assert_frame_equal(kept.export(), before.filter(pl.col("user_id") != GONE))
