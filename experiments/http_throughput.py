@@ -65,7 +65,15 @@ MODELS = http({"object": "list", "data": [{"id": "m", "owned_by": "vllm"}]})
 ANSWER = http(
     {
         "model": "m",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": " tales of harbours, lamps and patient people who mend old boats by the sea."}}],
+        "choices": [
+            {
+                "index": 0,
+                "message": {
+                    "role": "assistant",
+                    "content": " tales of harbours, lamps and patient people who mend old boats by the sea.",
+                },
+            }
+        ],
         "usage": {"prompt_tokens": 400, "completion_tokens": 24},
     }
 )

@@ -4,11 +4,10 @@
 
 Both get the same ids of the same calls in one batch and decode greedily without limits. The calls are first blocks of
 bookshop readers and, for every second reader, the update by the second block; the old summary is the extractive one.
-The two take turns in processes of their own, since OpenVINO binds threads to cores, and every turn has new readers. A
-ratio is OpenVINO's tokens/s by ours in one turn; the table has medians over the turns, and by CPU time what does not
-suffer as much where other programs run. Loading is not counted.
-OpenVINO reads GGUF, made here of the weights that the local backend has, except for int4, as which the embedded model
-was shipped.
+The two take turns in processes of their own, so that neither has the threads of the other, and every turn has new
+readers. A ratio is OpenVINO's tokens/s by ours in one turn, and the table has medians over the turns; the ratio by CPU
+time suffers less where other programs run. Loading is not counted. OpenVINO reads GGUF: the weights that the local
+backend has, rounded to 8 bits for int8, or the 4-bit file that the embedded model is made of.
 """
 
 import argparse
