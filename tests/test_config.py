@@ -165,8 +165,8 @@ def test_a_wrong_value_is_named_by_its_field(values, sentence):
     ("values", "sentence"),
     [
         ({"kind": "openai", "model": "m"}, "kind openai needs the url of the server and the model that it serves"),
-        ({"kind": "openai", "url": "http://shop"}, "kind openai needs the url of the server and the model"),
-        ({"kind": "vllm", "url": "http://shop"}, "kind vllm has no url; leave it out, or set kind to openai"),
+        ({"kind": "openai", "url": "http://shop.invalid"}, "kind openai needs the url of the server and the model"),
+        ({"kind": "vllm", "url": "http://shop.invalid"}, "kind vllm has no url; leave it out, or set kind to openai"),
         ({"max_calls": 5}, "kind local has no max_calls; leave it out, or set kind to openai"),
     ],
 )

@@ -8,6 +8,7 @@ import time
 import pytest
 from chat_server import MODEL, TOLD, chatting
 
+from interrupting import interrupt_elsewhere
 from trsr.errors import ConfigError, ModelError
 from trsr.llm import http
 from trsr.llm.openai_server import ServerGenerator
@@ -339,6 +340,16 @@ def test_a_reply_of_another_shape_is_named(server, make, reply):
         generator.collect()
 
 
+def ending(message, end):
+    """Replies with this message and this reason for its end."""
+
+    def spoil(reply):
+        reply["choices"][0] |= {"message": message, "finish_reason": end}
+        return reply
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("message", "end", "said"),
     [
@@ -347,11 +358,7 @@ def test_a_reply_of_another_shape_is_named(server, make, reply):
     ],
 )
 def test_an_answer_that_is_none_is_named_and_not_kept(server, make, message, end, said):
-    def spoil(reply):
-        reply["choices"][0] |= {"message": message, "finish_reason": end}
-        return reply
-
-    server.spoil = spoil
+    server.spoil = ending(message, end)
     generator = make()
     generator.submit(CALLS[:1])
     with pytest.raises(ModelError, match=said):
@@ -363,12 +370,7 @@ def test_an_answer_that_is_none_is_named_and_not_kept(server, make, message, end
 )
 def test_an_answer_that_is_withheld_is_an_empty_text(server, make, message, end):
     """Which is asked for again and replaced; as an error it would end every run at the same user."""
-
-    def spoil(reply):
-        reply["choices"][0] |= {"message": message, "finish_reason": end}
-        return reply
-
-    server.spoil = spoil
+    server.spoil = ending(message, end)
     generator = make()
     generator.submit(CALLS[:1])
     [(key, generation)] = generator.collect()
@@ -442,3 +444,12 @@ def test_settings_that_cannot_work_are_refused(monkeypatch):
     ]:
         with pytest.raises(ConfigError, match=said):
             ServerGenerator("http://127.0.0.1:9", MODEL, **settings)
+
+
+def test_ctrl_c_that_another_thread_receives_ends_the_wait(server, make):
+    server.fault_of = lambda body: "hang"
+    generator = make(timeout=60)
+    generator.submit(CALLS[:1])
+    with interrupt_elsewhere(server.hanging), pytest.raises(KeyboardInterrupt):
+        generator.collect()
+    assert generator.report.retries == 0  # at once, and not when the server hangs up

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from probability_server import MODEL, drop, next_logits_of, put, serving
 
+from interrupting import interrupt_elsewhere
 from tiny import make_model, make_tokenizer
 from trsr.config import PromptConfig
 from trsr.errors import ConfigError, ModelError
@@ -244,6 +245,13 @@ def test_an_interrupt_leaves_no_request_behind(server, scoring, prompts):
     assert not any("portal" in thread.name for thread in threading.enumerate())
 
 
+def test_ctrl_c_that_another_thread_receives_ends_the_wait(server, scoring, prompts):
+    server.fault_of = lambda body: "hang"
+    with interrupt_elsewhere(server.hanging), pytest.raises(KeyboardInterrupt):
+        list(scoring.score(prompts[:1]))
+    assert scoring.report.retries == 0  # at once, and not when the server hangs up
+
+
 def test_an_error_cancels_what_is_under_way(server, scoring, prompts):
     first = [*prompts[0].prefix, *prompts[0].suffixes[0]]
     server.fault_of = lambda body: "refusing_when_another_hangs" if first in ids_of(body) else "hang"
@@ -286,7 +294,7 @@ def test_an_address_that_is_none_is_refused(answers, url):
         ServedScoring(url, MODEL, answers)
 
 
-@pytest.mark.parametrize("url", ["http://me:sesame@shop", "http://shop?key=sesame"])
+@pytest.mark.parametrize("url", ["http://me:sesame@shop.invalid", "http://shop.invalid?key=sesame"])
 def test_a_secret_in_the_address_is_refused_without_showing_it(answers, url):
     with pytest.raises(ConfigError, match="holds credentials") as caught:
         ServedScoring(url, MODEL, answers)
@@ -295,9 +303,9 @@ def test_a_secret_in_the_address_is_refused_without_showing_it(answers, url):
 
 def test_settings_that_cannot_work_are_refused(answers):
     with pytest.raises(ConfigError, match="both must be above 0"):
-        ServedScoring("http://shop", MODEL, answers, concurrency=0)
+        ServedScoring("http://shop.invalid", MODEL, answers, concurrency=0)
     with pytest.raises(ConfigError, match="protocol 'tgi': unknown; take auto, vllm or sglang"):
-        ServedScoring("http://shop", MODEL, answers, "tgi")
+        ServedScoring("http://shop.invalid", MODEL, answers, "tgi")
 
 
 def test_a_server_of_another_kind_asks_for_its_protocol(server, answers, prompts, local):

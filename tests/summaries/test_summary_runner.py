@@ -25,9 +25,9 @@ from summary_fakes import (
 
 from trsr.errors import ModelError
 from trsr.llm.protocol import Generation
+from trsr.summaries.counts import SummaryCounts, Usage
 from trsr.summaries.hierarchical import hierarchical
 from trsr.summaries.recurrent import recurrent
-from trsr.summaries.runner import SummaryCounts, Usage
 from trsr.summaries.store import SummaryStore, call_key
 
 # few items make blocks that come again, many make blocks of one user only

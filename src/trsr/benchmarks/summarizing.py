@@ -15,7 +15,7 @@ and `backend_best` take turns, and the faster of two rounds counts for each.
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,15 +27,14 @@ from trsr.data.columns import ITEM
 from trsr.data.histories import Histories, History
 from trsr.errors import ConfigError
 from trsr.experiment.machine import describe_machine
-from trsr.llm.backend import decided, make_generator
-from trsr.llm.chat import ChatFormat
+from trsr.llm.backend import Source, decided, make_generator
 from trsr.llm.local import LocalGenerator
 from trsr.llm.protocol import Call, Decoding, Generation, Generator, Prompt
-from trsr.llm.weights import load_model, load_tokenizer, resolve_weights
+from trsr.llm.weights import load_model
 from trsr.progress import say
 from trsr.prompts.templates import TemplateSet
+from trsr.summaries.counts import Usage
 from trsr.summaries.profiles import update_profiles
-from trsr.summaries.runner import Usage
 from trsr.summaries.store import SummaryStore
 from trsr.summaries.summarizer import Summarizer
 
@@ -131,13 +130,12 @@ class _Bench:
         folder = plan.folder or write_users(work / "bookshop", plan.users)
         self.histories = Histories(folder, DataConfig(path=folder, attributes=_listed(plan.attributes)), seed=7)
         self.catalogue = {row[ITEM]: row for row in self.histories.items.iter_rows(named=True)}
-        weights = resolve_weights(plan.config.model)
-        self.chat = ChatFormat(load_tokenizer(weights))
-        self.config = decided(plan.config, self.chat, weights)
-        local = plan.config.backend.kind == "local"
-        self.model = load_model(weights, plan.config.dtype) if local else None
-        self.generator = Recorded(make_generator(self.config, self.chat, weights, self.model))
-        self.weights = weights
+        source = Source.of(plan.config)
+        if plan.config.backend.kind == "local":
+            source = replace(source, model=load_model(source.weights, plan.config.dtype))
+        self.weights, self.chat, self.model = source.weights, source.chat, source.model
+        self.config = decided(plan.config, source)
+        self.generator = Recorded(make_generator(self.config, source))
         self.where = str(describe_machine()["device"]), plan.config.backend.model or plan.config.model
 
     def run(self) -> Iterator[SummaryResult]:

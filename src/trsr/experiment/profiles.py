@@ -21,17 +21,16 @@ from trsr.data.validation import clean_items
 from trsr.errors import ConfigError, DataError
 from trsr.evaluation.word_diff import Change, word_diff
 from trsr.files import whole_file
-from trsr.llm.backend import NoBackend, decided, make_generator
+from trsr.llm.backend import NoBackend, Source, decided, make_generator
 from trsr.llm.chat import ChatFormat
 from trsr.llm.protocol import Generator
-from trsr.llm.weights import load_tokenizer, resolve_weights
 from trsr.progress import stage
 from trsr.prompts.items import shown_text
 from trsr.prompts.templates import TemplateSet
+from trsr.summaries.counts import SummaryCounts
 from trsr.summaries.estimate import Estimate, estimate_update
 from trsr.summaries.export import profiles_frame
 from trsr.summaries.profiles import Kept, update_profiles
-from trsr.summaries.runner import SummaryCounts
 from trsr.summaries.store import ProfileVersion, SummaryStore
 from trsr.summaries.summarizer import Summarizer, check_method
 
@@ -214,9 +213,8 @@ def _writer(method: str, settings: SummaryConfig) -> tuple[Generator, ChatFormat
     """What a method writes with: a backend, the format of its prompts and the settings, decided for both."""
     if method == "extractive" and settings.segments != "tokens":
         return NoBackend(), None, settings
-    weights = resolve_weights(settings.model, with_weights=settings.backend.kind != "openai")
-    chat = ChatFormat(load_tokenizer(weights))
+    source = Source.of(settings)
     if method == "extractive":
-        return NoBackend(), chat, settings
-    settings = decided(settings, chat, weights)
-    return make_generator(settings, chat, weights), chat, settings
+        return NoBackend(), source.chat, settings
+    settings = decided(settings, source)
+    return make_generator(settings, source), source.chat, settings

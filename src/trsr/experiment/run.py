@@ -30,12 +30,11 @@ from trsr.experiment.machine import describe_machine
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.scoring import Note, score_tasks
 from trsr.experiment.stories import tell_stories
-from trsr.experiment.summaries import summarize_tasks
+from trsr.experiment.summaries import open_summarizer, summarize_tasks
 from trsr.experiment.tasks import Tasks, make_tasks
 from trsr.experiment.tuning import keep_tuned, label, prompt_counts
-from trsr.llm.backend import decided, make_generator
-from trsr.llm.chat import ChatFormat
-from trsr.llm.weights import load_tokenizer, resolve_weights
+from trsr.llm.backend import Source
+from trsr.llm.weights import resolve_weights
 from trsr.progress import say, stage
 from trsr.prompts.templates import TemplateSet
 from trsr.ranking.processes import is_main, main_first, part, refuse_several
@@ -43,7 +42,6 @@ from trsr.ranking.ranker import Ranker, RankerScorer
 from trsr.ranking.training import Progress, train
 from trsr.summaries.export import SummaryRow, summaries_frame
 from trsr.summaries.store import SummaryStore
-from trsr.summaries.summarizer import Summarizer
 
 
 def run_experiment(config: ExperimentConfig, out: Path) -> Path:
@@ -167,38 +165,24 @@ class _Experiment:
         return found
 
     def _write_summaries(self, methods: Sequence[str]) -> None:
-        config = self.config.summaries
         tasks = [task for split in (TRAIN, VALID, TEST) for task in self.tasks.of(split)]
         rows: list[SummaryRow] = []
-        with self._timed("summaries"), SummaryStore(config.store or self.folder.path / "summaries.sqlite") as store:
-            summarizer = self._summarizer(store) if methods else None
-            for method in methods:
-                assert summarizer is not None
-                rows += summarize_tasks(summarizer, method, self.tasks, tasks)
-            if summarizer is not None:
-                self.folder.update_manifest(summaries=summarizer.usage())
-                summarizer.generator.close()  # its connections or its memory are not needed any more
+        place = self.config.summaries.store or self.folder.path / "summaries.sqlite"
+        with self._timed("summaries"), SummaryStore(place) as store:
+            if methods:
+                with open_summarizer(self.config, self.tasks, store, self._summary_source()) as summarizer:
+                    for method in methods:
+                        rows += summarize_tasks(summarizer, method, self.tasks, tasks)
+                    self.folder.update_manifest(summaries=summarizer.usage())
         self.folder.write_table("summaries.parquet", summaries_frame(rows))
 
-    def _summarizer(self, store: SummaryStore) -> Summarizer:
+    def _summary_source(self) -> Source:
+        """Where the summariser's weights come from; those of the ranker serve for both where they are the same."""
         config, ranker = self.config.summaries, self.config.ranker
-        shared = (config.model, config.dtype, "none") == (ranker.base, ranker.dtype, ranker.quantization)
-        if shared and config.backend.kind == "local":
-            weights, chat, model = self.ranker.weights, self.ranker.chat, self.ranker.model
-        else:
-            weights = resolve_weights(config.model)
-            chat, model = ChatFormat(load_tokenizer(weights)), None
-        config = decided(config, chat, weights)
-        return Summarizer(
-            make_generator(config, chat, weights, model),
-            chat,
-            TemplateSet(self.config.prompt.template),
-            config,
-            store,
-            self.tasks.catalogue,
-            self.tasks.dataset.attributes,
-            self.config.data.max_history,
-        )
+        same = (config.model, config.dtype, "none") == (ranker.base, ranker.dtype, ranker.quantization)
+        if same and config.backend.kind == "local":
+            return Source(self.ranker.weights, self.ranker.chat, self.ranker.model)
+        return Source.of(config)
 
     def _baselines(self) -> None:
         self._score("popularity", Popularity.fit(self.tasks.examples.fit_events))

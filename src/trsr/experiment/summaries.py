@@ -1,14 +1,41 @@
 """Summaries of what came before the targets of an experiment's examples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from trsr.config import ExperimentConfig
 from trsr.data.columns import TIME, USER
 from trsr.data.histories import History
 from trsr.experiment.tasks import Task, Tasks
+from trsr.llm.backend import Source, decided, make_generator
 from trsr.progress import stage
+from trsr.prompts.templates import TemplateSet
+from trsr.summaries.counts import SummaryCounts
 from trsr.summaries.export import SummaryRow
-from trsr.summaries.runner import SummaryCounts
+from trsr.summaries.store import SummaryStore
 from trsr.summaries.summarizer import Summarizer, Wanted
+
+
+@contextmanager
+def open_summarizer(
+    config: ExperimentConfig, tasks: Tasks, store: SummaryStore, source: Source
+) -> Iterator[Summarizer]:
+    """A summariser of the experiment's items; its backend is let go in the end, for the ranker needs the memory."""
+    settings = decided(config.summaries, source)
+    generator = make_generator(settings, source)
+    try:
+        yield Summarizer(
+            generator,
+            source.chat,
+            TemplateSet(config.prompt.template),
+            settings,
+            store,
+            tasks.catalogue,
+            tasks.dataset.attributes,
+            config.data.max_history,
+        )
+    finally:
+        generator.close()
 
 
 def summarize_tasks(summarizer: Summarizer, method: str, tasks: Tasks, wanted: Sequence[Task]) -> list[SummaryRow]:

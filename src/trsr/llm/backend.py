@@ -1,6 +1,7 @@
 """The backend that the settings name, loaded when it is first asked for something."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from trsr.config import SummaryConfig
@@ -8,12 +9,27 @@ from trsr.errors import ConfigError
 from trsr.llm.chat import ChatFormat
 from trsr.llm.protocol import Call, Generation, Generator
 from trsr.llm.vocabulary import can_be_read
-from trsr.llm.weights import Weights, dtype_name, load_config, load_model
+from trsr.llm.weights import Weights, dtype_name, load_config, load_model, load_tokenizer, resolve_weights
 
 _SMALL = 2 * 10**9  # bytes of weights; about a billion parameters in 16 bits
 
 
-def decided(config: SummaryConfig, chat: ChatFormat, weights: Weights) -> SummaryConfig:
+@dataclass(frozen=True)
+class Source:
+    """What a backend is made from: a model folder, the format of its prompts, and the model where it is in memory."""
+
+    weights: Weights
+    chat: ChatFormat
+    model: Any = None
+
+    @classmethod
+    def of(cls, config: SummaryConfig) -> "Source":
+        """The folder that the settings name; for a server its tokenizer is enough."""
+        weights = resolve_weights(config.model, with_weights=config.backend.kind != "openai")
+        return cls(weights, ChatFormat(load_tokenizer(weights)))
+
+
+def decided(config: SummaryConfig, source: Source) -> SummaryConfig:
     """`config` with `grounded` decided where it is "auto".
 
     A small model asked freely invents titles (docs/explanation/summary-quality.md), a large one is left its own words,
@@ -21,12 +37,12 @@ def decided(config: SummaryConfig, chat: ChatFormat, weights: Weights) -> Summar
     """
     if config.grounded != "auto":
         return config
-    small = config.backend.kind == "local" and weights.bytes < _SMALL
-    return config.model_copy(update={"grounded": small and can_be_read(chat.tokenizer)})
+    small = config.backend.kind == "local" and source.weights.bytes < _SMALL
+    return config.model_copy(update={"grounded": small and can_be_read(source.chat.tokenizer)})
 
 
-def make_generator(config: SummaryConfig, chat: ChatFormat, weights: Weights, model: Any = None) -> Generator:
-    """The backend of `config`; `model` is one on `weights` that is loaded already.
+def make_generator(config: SummaryConfig, source: Source) -> Generator:
+    """The backend of `config`.
 
     A server is asked for its models at once; weights are loaded with the first call. Raises `ModelError` when the
     backend is not to be had, `ConfigError` for settings that it cannot follow.
@@ -53,6 +69,7 @@ def make_generator(config: SummaryConfig, chat: ChatFormat, weights: Weights, mo
             max_tokens=backend.max_tokens,
             more=backend.more,
         )
+    weights, chat = source.weights, source.chat
     _check_context(weights, config)
     if backend.kind == "vllm":
         from trsr.llm.vllm_engine import SLOTS, VllmGenerator, vllm_fingerprint
@@ -67,8 +84,8 @@ def make_generator(config: SummaryConfig, chat: ChatFormat, weights: Weights, mo
     def load() -> Generator:
         from trsr.llm.local import LocalGenerator
 
-        loaded = load_model(weights, config.dtype) if model is None else model
-        return LocalGenerator(loaded, chat, weights.fingerprint, config.batch_size)
+        model = load_model(weights, config.dtype) if source.model is None else source.model
+        return LocalGenerator(model, chat, weights.fingerprint, config.batch_size)
 
     return LoadedLater(f"{weights.fingerprint}/{dtype_name(config.dtype)}", config.batch_size, load)
 

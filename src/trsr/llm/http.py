@@ -24,6 +24,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from trsr.errors import ConfigError, ModelError
 
 ATTEMPTS = 6
+GLANCE = 1.0  # seconds of a wait at most: Ctrl-C just before one, or on another thread, does not end it
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 import anyio
@@ -21,7 +21,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from trsr.errors import ConfigError, ModelError
 from trsr.llm.budget import Budget
-from trsr.llm.http import ATTEMPTS, ModelServer
+from trsr.llm.http import ATTEMPTS, GLANCE, ModelServer
 from trsr.llm.markers import plain_text
 from trsr.llm.protocol import Call, Decoding, Generation, Prompt
 
@@ -131,7 +131,10 @@ class ServerGenerator:
         """Wait for an answer; gives all that are there. Raises `ModelError` once nothing else will come."""
         done: list[tuple[str, Generation]] = []
         while self._under_way and not (done and self._done.empty()):
-            told = self._done.get()
+            try:
+                told = self._done.get(timeout=GLANCE)
+            except Empty:
+                continue
             self._under_way -= len(told)
             done += filter(None, told)
         if not done and self._failure is not None:

@@ -9,7 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ import numpy as np
 from trsr.data.scoring import Scores
 from trsr.errors import ConfigError, ModelError
 from trsr.llm.chat import Answers
-from trsr.llm.http import Connections, ModelServer
+from trsr.llm.http import GLANCE, Connections, ModelServer
 from trsr.prompts.ranking import RankingPrompt
 from trsr.ranking.server_protocols import PROTOCOLS, ServerProtocol, Tokens
 
@@ -129,7 +129,7 @@ class ServedScoring:
 
     def _collect(self, calls: Sequence[Future[list[float]]]) -> Scores:
         start = time.perf_counter()
-        values = [value for call in calls for value in call.result()]
+        values = [value for call in calls for value in _result(call)]
         self.report.seconds += time.perf_counter() - start
         self.report.prompts += 1
         self.report.candidates += len(values)
@@ -174,6 +174,12 @@ class ServedScoring:
                 "the served weights and their dtype"
             )
         return float(yes) - float(no)
+
+
+def _result(call: Future[list[float]]) -> list[float]:
+    while not call.done():
+        wait([call], GLANCE)
+    return call.result()
 
 
 def _batches(suffixes: Sequence[Tokens]) -> list[Sequence[Tokens]]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from trsr.data.histories import History
 from trsr.llm.protocol import Call, Generation, Piece, Prompt
+from trsr.summaries.counts import Usage
 from trsr.summaries.plan import Plan
 from trsr.summaries.profiles import Kept, Outdated, outdated
 from trsr.summaries.quality import Examined
-from trsr.summaries.runner import Job, Judge, SummaryRunner, Usage
+from trsr.summaries.runner import Job, Judge, SummaryRunner
 from trsr.summaries.store import SummaryStore
 from trsr.summaries.summarizer import Summarizer
 

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from trsr.data.histories import History
 from trsr.errors import ModelError
-from trsr.summaries.runner import Profile, SummaryCounts
+from trsr.summaries.counts import SummaryCounts
+from trsr.summaries.runner import Profile
 from trsr.summaries.store import ProfileRecord
 from trsr.summaries.summarizer import Summarizer, Wanted
 

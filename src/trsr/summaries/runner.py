@@ -1,6 +1,6 @@
 """The runner: the calls of many users, always as many under way as the backend wants, each stored once it is made."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Protocol
 
 from trsr.llm.protocol import Call, Decoding, Generation, Generator, Prompt
+from trsr.summaries.counts import SummaryCounts, Usage
 from trsr.summaries.plan import Plan, Request
 from trsr.summaries.quality import Examined
 from trsr.summaries.store import call_key
@@ -36,39 +37,6 @@ class Profile:
     def calls(self) -> int:
         """How many LLM calls the summary is made of."""
         return len(self.keys)
-
-
-@dataclass(frozen=True)
-class Usage:
-    """A number of calls, and the tokens that they read and wrote."""
-
-    calls: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(self.calls + other.calls, self.tokens_in + other.tokens_in, self.tokens_out + other.tokens_out)
-
-
-@dataclass
-class SummaryCounts:
-    """What a run has done: users finished, calls made and found in the store, and what was wrong with texts.
-
-    A call that several users share is made once and found by all but the first. `faults` are those of single calls;
-    `retried` calls were made again with other decoding, and `replaced` texts were of no use then either.
-    """
-
-    users: int = 0
-    made: Usage = field(default_factory=Usage)
-    found: Usage = field(default_factory=Usage)
-    faults: Counter[str] = field(default_factory=Counter)
-    retried: int = 0
-    replaced: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def total(self) -> Usage:
-        """The calls that the summaries are made of, whenever they were made."""
-        return self.made + self.found
 
 
 class CallStore(Protocol):
@@ -210,7 +178,7 @@ class _Run:
                 for call in running.lacking():
                     if call.key in known:
                         owners[call.key].add(running.job.user)
-                        self.counts.found += _usage([known[call.key]])
+                        self.counts.found += Usage.of([known[call.key]])
                 if self._settle(running, known):
                     again.append(running)
                 else:
@@ -287,7 +255,7 @@ class _Run:
             key: {running.job.user for running in self.waiting[key].values()} for key in made
         }
         self.runner.store.put_many(made, self.runner.generator.fingerprint, users)
-        self.counts.made += _usage(made.values())
+        self.counts.made += Usage.of(made.values())
         kept = made | self.runner.store.get_many(made)  # another process may have stored a text of its own before
         woken: dict[str, _Running] = {}
         for key, generation in kept.items():
@@ -295,16 +263,11 @@ class _Run:
             self.ready.pop(key, None)
             waited = self.waiting.pop(key)
             asked = sum(call.key == key for running in waited.values() for call in running.lacking())
-            self.counts.found += _usage([generation] * (asked - 1))
+            self.counts.found += Usage.of([generation] * (asked - 1))
             woken |= waited
         # one that is done found the text of another process meanwhile
         moved = [running for running in woken.values() if not running.done and self._settle(running, kept)]
         self._replay(moved)
-
-
-def _usage(generations: Iterable[Generation]) -> Usage:
-    kept = list(generations)
-    return Usage(len(kept), sum(one.tokens_in for one in kept), sum(one.tokens_out for one in kept))
 
 
 def _length(prompt: Prompt) -> int:

@@ -14,12 +14,13 @@ from trsr.llm.protocol import Decoding, Generator
 from trsr.prompts.items import ItemTexts
 from trsr.prompts.summarizing import SummarizingPrompts
 from trsr.prompts.templates import TemplateSet
+from trsr.summaries.counts import SummaryCounts
 from trsr.summaries.extractive import Extractive
 from trsr.summaries.hierarchical import hierarchical
 from trsr.summaries.plan import Plan, SummaryPrompts
 from trsr.summaries.quality import Quality, other_decoding
 from trsr.summaries.recurrent import recurrent
-from trsr.summaries.runner import Job, Judge, Profile, SummaryCounts, SummaryRunner
+from trsr.summaries.runner import Job, Judge, Profile, SummaryRunner
 from trsr.summaries.segments import Segmenter, Segments
 from trsr.summaries.store import SummaryStore
 

@@ -1,0 +1,29 @@
+"""Settings of every component, one class each: pydantic models that refuse unknown keys and round-trip through YAML."""
+
+from trsr.config.data import BookshopConfig, CandidateConfig, DataConfig, SplitConfig
+from trsr.config.experiment import EvaluationConfig, ExperimentConfig, SummaryMethod, load_experiment, with_data_path
+from trsr.config.ranking import AttentionPath, PromptConfig, RankerConfig, TrainingConfig
+from trsr.config.settings import Seed, Settings, dump_yaml, parse_settings
+from trsr.config.summaries import BackendConfig, SummaryConfig
+
+__all__ = [
+    "AttentionPath",
+    "BackendConfig",
+    "BookshopConfig",
+    "CandidateConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "ExperimentConfig",
+    "PromptConfig",
+    "RankerConfig",
+    "Seed",
+    "Settings",
+    "SplitConfig",
+    "SummaryConfig",
+    "SummaryMethod",
+    "TrainingConfig",
+    "dump_yaml",
+    "load_experiment",
+    "parse_settings",
+    "with_data_path",
+]

@@ -1,0 +1,69 @@
+"""Settings of one experiment: one YAML file that names every component."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from trsr.config.data import CandidateConfig, DataConfig, SplitConfig
+from trsr.config.ranking import PromptConfig, RankerConfig, TrainingConfig
+from trsr.config.settings import Count, Seed, Settings, parse_settings
+from trsr.config.summaries import SummaryConfig
+from trsr.errors import ConfigError
+
+SummaryMethod = Literal["none", "hierarchical", "recurrent", "extractive"]
+
+
+class EvaluationConfig(Settings):
+    """Cut-offs of the ranking metrics and the bootstrap over users."""
+
+    ks: Annotated[list[Count], Field(min_length=1)] = [3, 5, 10]
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    seed: Seed = 7
+
+
+class ExperimentConfig(Settings):
+    """One experiment from one YAML file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seed: Seed = 7
+    methods: Annotated[list[SummaryMethod], Field(min_length=1)] = ["none", "hierarchical", "recurrent"]
+    data: DataConfig
+    split: SplitConfig = SplitConfig()
+    candidates: CandidateConfig = CandidateConfig()
+    prompt: PromptConfig = PromptConfig()
+    summaries: SummaryConfig = SummaryConfig()
+    ranker: RankerConfig = RankerConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.data.path is None) == (self.data.bookshop is None):
+            raise ValueError("data: give either path (a dataset folder) or bookshop (the built-in data)")
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError("methods names one twice; keep one of them")
+        if self.training.tune == "full" and self.ranker.quantization != "none":
+            raise ValueError("training.tune full cannot train 4-bit weights; take lora, or ranker.quantization none")
+        return self
+
+
+def load_experiment(path: Path) -> ExperimentConfig:
+    """Read one experiment file; a relative `data.path` is taken from the file's own folder."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-45
+        raise ConfigError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}") from None
+    config = parse_settings(ExperimentConfig, values, str(path))
+    return with_data_path(config, path.parent)
+
+
+def with_data_path(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
+    """The same experiment with a relative `data.path` taken from `folder`."""
+    if config.data.path is None or config.data.path.is_absolute():
+        return config
+    data = config.data.model_copy(update={"path": (folder / config.data.path).resolve()})
+    return config.model_copy(update={"data": data})

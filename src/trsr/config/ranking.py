@@ -1,0 +1,80 @@
+"""Settings of the ranking prompt, the ranker and its training."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from trsr.config.settings import Count, Seed, Settings
+
+AttentionPath = Literal["auto", "measure", "blocks", "mask", "flex"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class PromptConfig(Settings):
+    """The ranking prompt: its template set, what goes in, and the token budget of every part."""
+
+    template: str = "generic"
+    recent_items: Annotated[int, Field(ge=0)] = 3
+    show_ids: bool = False
+    item_tokens: Annotated[int, Field(ge=8)] = 64
+    candidate_tokens: Annotated[int, Field(ge=8)] = 96
+    summary_tokens: Annotated[int, Field(ge=8)] = 128
+    max_tokens: Annotated[int, Field(ge=64)] = 2048
+
+
+class RankerConfig(Settings):
+    """The LLM that answers yes or no, and how it scores.
+
+    `pass_tokens` bounds the tokens of one forward pass, null for what free memory allows. `attention` is how packed
+    rows are attended to: "blocks", "mask" or "flex"; "measure" takes the fastest on this machine, "auto" measures
+    on a GPU and takes what was found fastest on a CPU. `prefix_cache_mb` keeps the prefixes of returning users.
+    `quantization` "4bit" holds the weights in NF4 (QLoRA), which needs bitsandbytes.
+    """
+
+    base: str = "smollm2-135m-instruct"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    pass_tokens: Annotated[int, Field(ge=64)] | None = None
+    attention: AttentionPath = "auto"
+    prefix_cache_mb: Annotated[int, Field(ge=0)] = 0
+    quantization: Literal["none", "4bit"] = "none"
+
+
+class TrainingConfig(Settings):
+    """Fine-tuning on packed rows; the defaults for optimiser and LoRA are the paper's.
+
+    `tune`: "lora" trains fp32 adapters on frozen weights, "full" trains every weight, in fp32. `loss`: "answer" is
+    cross-entropy of the answer token over the whole vocabulary (as published), "binary" over the two answers only,
+    "listwise" a softmax of the log-odds over the candidates of an example, "pairwise" minus the log-sigmoid of a
+    positive's log-odds minus a negative's. `positive_weight` multiplies the terms of positives in "answer" and
+    "binary" (the sum is still divided by the number of candidates).
+
+    A step takes `examples_per_step` examples, or, where `tokens_per_step` is given, examples until it holds so many
+    tokens. They are packed into rows of at most `row_tokens` tokens (a longer example stands alone; null chooses), one
+    forward and backward pass each. `activation_checkpointing` trades a second forward pass for memory.
+    """
+
+    tune: Literal["lora", "full"] = "lora"
+    epochs: Count = 5
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    examples_per_step: Count = 8
+    tokens_per_step: Count | None = None
+    row_tokens: Count | None = None
+    activation_checkpointing: bool = False
+    loss: Literal["answer", "binary", "listwise", "pairwise"] = "answer"
+    positive_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    lora_r: Count = 8
+    lora_alpha: Count = 16
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    lora_modules: list[str] | None = None
+    evaluations_per_epoch: Count = 1
+    seed: Seed = 7
+
+    @model_validator(mode="after")
+    def _weighed(self) -> Self:
+        if self.positive_weight != 1 and self.loss in ("listwise", "pairwise"):
+            raise ValueError(f"positive_weight has no part in the {self.loss} loss; leave it at 1")
+        return self

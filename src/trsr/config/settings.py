@@ -1,0 +1,49 @@
+"""The base of all settings: pydantic models that refuse unknown keys and round-trip through YAML."""
+
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trsr.errors import ConfigError
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def parse_settings(kind: type[S], values: Any, place: str) -> S:
+    """Validate plain values into `kind`.
+
+    Raises `ConfigError` with one line that names `place`, the field and what is wrong.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{place}: expected a mapping of settings, found {type(values).__name__}")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = "".join(f"{part}." for part in first["loc"])[:-1] + ": " if first["loc"] else ""
+        known = _known_keys(kind, first["loc"][:-1]) if first["type"] == "extra_forbidden" else ""
+        what = f"unknown setting{known}" if known else first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{place}: {field}{what}") from None
+
+
+def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> str:
+    for part in path:
+        annotation = kind.model_fields[str(part)].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        kind = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return f"; known here: {', '.join(kind.model_fields)}"
+
+
+def dump_yaml(settings: Settings) -> str:
+    """YAML text that `parse_settings` reads back to an equal object."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
