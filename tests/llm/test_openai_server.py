@@ -449,7 +449,6 @@ def test_settings_that_cannot_work_are_refused(monkeypatch):
 def test_ctrl_c_that_another_thread_receives_ends_the_wait(server, make):
     server.fault_of = lambda body: "hang"
     generator = make(timeout=60)
-    generator.submit(CALLS[:1])
     with interrupt_elsewhere(server.hanging), pytest.raises(KeyboardInterrupt):
-        generator.collect()
+        answers(generator, CALLS[:1])
     assert generator.report.retries == 0  # at once, and not when the server hangs up
