@@ -2,6 +2,7 @@
 
 from trsr.config.data import BookshopConfig, CandidateConfig, DataConfig, SplitConfig
 from trsr.config.experiment import EvaluationConfig, ExperimentConfig, SummaryMethod, load_experiment, with_data_path
+from trsr.config.importing import CleaningConfig, ColumnMap, FilterConfig, ImportConfig, TableConfig, TablesConfig
 from trsr.config.ranking import AttentionPath, PromptConfig, RankerConfig, TrainingConfig
 from trsr.config.settings import Seed, Settings, dump_yaml, parse_settings
 from trsr.config.summaries import BackendConfig, SummaryConfig
@@ -11,9 +12,13 @@ __all__ = [
     "BackendConfig",
     "BookshopConfig",
     "CandidateConfig",
+    "CleaningConfig",
+    "ColumnMap",
     "DataConfig",
     "EvaluationConfig",
     "ExperimentConfig",
+    "FilterConfig",
+    "ImportConfig",
     "PromptConfig",
     "RankerConfig",
     "Seed",
@@ -21,6 +26,8 @@ __all__ = [
     "SplitConfig",
     "SummaryConfig",
     "SummaryMethod",
+    "TableConfig",
+    "TablesConfig",
     "TrainingConfig",
     "dump_yaml",
     "load_experiment",

@@ -1,0 +1,232 @@
+"""A source of any format into a dataset folder: read in batches, checked by row, cleaned, filtered, written whole."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from trsr import __version__
+from trsr.config import ImportConfig
+from trsr.data.columns import ITEM, USER
+from trsr.data.importing.cleaning import clean_texts
+from trsr.data.importing.filters import filter_events
+from trsr.data.importing.quarantine import NAME as QUARANTINE
+from trsr.data.importing.quarantine import Quarantine
+from trsr.data.importing.reader import FAULTY, IMPRESSIONS, INTERACTIONS, ITEMS, Layout, Table, choose_reader
+from trsr.data.importing.rows import LINE, RowBatch
+from trsr.data.importing.source import Source
+from trsr.data.importing.uniqueness import Unique
+from trsr.data.importing.writing import ParquetWriter
+from trsr.errors import ConfigError, DataError
+from trsr.files import whole_folder
+from trsr.progress import Stage, stage
+
+INFO = "import.json"
+
+
+@dataclass(frozen=True)
+class FileCount:
+    """How many rows a file had, and how many of them were bad."""
+
+    file: str
+    rows: int
+    bad: int
+
+
+@dataclass
+class ImportReport:
+    """What an import found and did; the content of `import.json`.
+
+    `recognised` says how the format was told, `removed` how many events each filter took out, `cleaned` how many
+    texts each clean-up changed.
+    """
+
+    format: str
+    recognised: str
+    version: str = __version__
+    items: int = 0
+    users: int = 0
+    events: int = 0
+    impressions: int = 0
+    attributes: list[str] = field(default_factory=list)
+    files: list[FileCount] = field(default_factory=list)
+    removed: dict[str, int] = field(default_factory=dict)
+    cleaned: dict[str, int] = field(default_factory=dict)
+    item_copies: int = 0
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def bad(self) -> int:
+        """Bad rows of all files."""
+        return sum(count.bad for count in self.files)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values by name, ready for JSON."""
+        return asdict(self) | {"bad": self.bad}
+
+    def lines(self) -> list[str]:
+        """What a person is told."""
+        told = [f"format {self.format} ({self.recognised})"]
+        told += [f"{count.file}: {count.rows:,} rows, {count.bad:,} bad" for count in self.files]
+        if self.bad:
+            told.append(f"{self.bad:,} bad rows, each with its reason, in {QUARANTINE}")
+        told += [f"cleaned: {count:,} values, {what}" for what, count in self.cleaned.items() if count]
+        if self.item_copies:
+            told.append(f"{self.item_copies:,} items were described again, word for word: dropped")
+        told += [f"removed: {count:,} events {what}" for what, count in self.removed.items() if count]
+        told += self.notes
+        size = f"{self.users:,} users, {self.events:,} events, {self.items:,} items"
+        sets = f", {self.impressions:,} impressions" if self.impressions else ""
+        return [*told, f"{size}{sets}; attributes: {', '.join(self.attributes)}; {self.seconds:.1f} s"]
+
+
+def import_dataset(
+    format_name: str, source: Path, destination: Path, config: ImportConfig | None = None, *, replace: bool = False
+) -> ImportReport:
+    """Write the dataset folder `destination` from the files at `source`; it appears whole or not at all.
+
+    `format_name` is the name of a reader, or "auto". With `replace` a dataset folder that stands there is replaced.
+    Raises `DataError` for a source that cannot be used or has too many bad rows, `ConfigError` for settings that do
+    not fit it and for a destination that is taken.
+    """
+    config = config or ImportConfig()
+    started = time.perf_counter()
+    _check_destination(source, destination, replace)
+    origin = Source(source)
+    reader, recognised = choose_reader(format_name, origin)
+    if config.locale is not None and "locale" not in reader.options:
+        raise ConfigError(f"locale: format {reader.name} has no locales; leave it out")
+    report = ImportReport(reader.name, recognised)
+    layout = reader.layout(origin, config)
+    with whole_folder(destination) as folder:
+        _Import(layout, config, folder, report).run()
+        report.seconds = round(time.perf_counter() - started, 3)
+        content = report.as_dict() | {"config": config.model_dump(mode="json")}
+        (folder / INFO).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return report
+
+
+def _check_destination(source: Path, destination: Path, replace: bool) -> None:
+    if source.exists() and destination.resolve().is_relative_to(source.resolve()) and source.is_dir():
+        raise ConfigError(f"{destination}: lies inside the source; choose a place outside {source}")
+    if not destination.exists():
+        return
+    if not replace:
+        raise ConfigError(f"{destination}: is there already; choose another name or add --replace")
+    if not (destination / "items.parquet").is_file():
+        raise ConfigError(f"{destination}: is there and no dataset folder; choose another name")
+
+
+class _Import:
+    def __init__(self, layout: Layout, config: ImportConfig, folder: Path, report: ImportReport) -> None:
+        self.layout, self.config, self.folder, self.report = layout, config, folder, report
+        self.attributes = _attributes(layout.items, config)
+        self.cleaned: Counter[str] = Counter()
+        self.unique = Unique()
+        self.parts = folder / "interactions.parts.parquet"
+
+    def run(self) -> None:
+        self.report.attributes = list(self.attributes.values())
+        self.report.notes += self.layout.notes
+        with Quarantine(self.folder / QUARANTINE, self.config.max_bad) as quarantine:
+            self._read(quarantine)
+        self.report.cleaned = dict(self.cleaned)
+        self._finish_items()
+        self._finish_interactions()
+
+    def _read(self, quarantine: Quarantine) -> None:
+        schemas = {
+            ITEMS: pl.Schema(
+                {ITEM: pl.String, **{new: self.layout.items[old] for old, new in self.attributes.items()}}
+            ),
+            INTERACTIONS: self.layout.interactions,
+        }
+        if self.layout.impressions is not None:
+            schemas[IMPRESSIONS] = self.layout.impressions
+        with ExitStack() as opened:
+            writers = {
+                name: opened.enter_context(ParquetWriter(self._path(name), schema)) for name, schema in schemas.items()
+            }
+            for table in self.layout.tables:
+                with stage(f"reading {table.file.name}") as work:
+                    self._table(table, writers, quarantine, work)
+        if self.layout.impressions is not None:
+            self.report.impressions = writers[IMPRESSIONS].rows
+
+    def _path(self, name: str) -> Path:
+        return self.parts if name == INTERACTIONS else self.folder / f"{name}.parquet"
+
+    def _table(self, table: Table, writers: Mapping[str, ParquetWriter], quarantine: Quarantine, work: Stage) -> None:
+        rows = 0
+        for batch in _batches(table):
+            rows += batch.frame.height + batch.faults.height
+            quarantine.add(table.file, batch.faults)
+            for name, frame in table.convert(batch.frame).items():
+                if name == FAULTY:
+                    quarantine.add(table.file, frame)
+                elif name == ITEMS:
+                    items, conflicts = self.unique.add(self._clean(frame))
+                    quarantine.add(table.file, conflicts)
+                    writers[ITEMS].write(items)
+                else:
+                    writers[name].write(frame)
+            work.update(rows)
+        bad = quarantine.end_of_file(table.file, rows)
+        self.report.files.append(FileCount(table.file.name, rows, bad))
+
+    def _clean(self, frame: pl.DataFrame) -> pl.DataFrame:
+        texts = clean_texts(frame.select(*self.attributes), self.config.cleaning, self.cleaned)
+        return texts.rename(self.attributes).with_columns(frame[ITEM], frame[LINE])
+
+    def _finish_items(self) -> None:
+        self.report.items, self.report.item_copies = len(self.unique), self.unique.copies
+        if not self.report.items:
+            raise DataError("the source holds no item that can be read; look at the first lines of its files")
+
+    def _finish_interactions(self) -> None:
+        with stage("interactions") as work:
+            events = pl.scan_parquet(self.parts)
+            if self.layout.arrange is not None:
+                events = self.layout.arrange(events)
+            events, self.report.removed = filter_events(events, self.unique.ids(), self.config.filters)
+            path = self.folder / "interactions.parquet"
+            events.sink_parquet(path)
+            self.parts.unlink()
+            written = pl.scan_parquet(path).select(pl.len().alias("events"), pl.col(USER).n_unique().alias("users"))
+            self.report.events, self.report.users = written.collect(engine="streaming").row(0)
+            work.update(self.report.events)
+        if not self.report.events:
+            removed = "; ".join(f"{count:,} events {what}" for what, count in self.report.removed.items() if count)
+            raise DataError(f"no event is left of the source ({removed or 'there was none'}); lower the filters")
+
+
+def _batches(table: Table) -> Any:
+    """The row batches of a table; what Polars cannot cope with is an error of the file."""
+    batches = iter(table.rows.read(table.file))
+    while True:
+        try:
+            batch: RowBatch | None = next(batches, None)
+        except pl.exceptions.PanicException:
+            raise DataError(f"{table.file.place}: the file is damaged; fetch or write it again") from None
+        if batch is None:
+            return
+        yield batch
+
+
+def _attributes(items: pl.Schema, config: ImportConfig) -> dict[str, str]:
+    """The attributes that are kept, by their names in the source, with those that they get."""
+    known = [name for name in items.names() if name != ITEM]
+    for name in [*(config.attributes or ()), *config.names]:
+        if name not in known:
+            raise ConfigError(f"attributes: the source has no {name!r}; known: {', '.join(known)}")
+    attributes = {name: config.names.get(name, name) for name in config.attributes or known}
+    if len(set(attributes.values())) < len(attributes) or {ITEM, LINE} & set(attributes.values()):
+        raise ConfigError("names: two attributes would get one name, or that of another column; choose another")
+    return attributes

@@ -1,0 +1,127 @@
+"""Lines of JSON, or of Python literals as some older downloads have them, each turned into a flat row."""
+
+import ast
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from trsr.data.importing.blocks import Block, blocks
+from trsr.data.importing.rows import LINE, RowBatch, fault, faults_frame
+from trsr.data.importing.source import SourceFile
+
+_BLOCK = 8 * 2**20  # bytes; as Python objects a block takes several times that
+
+
+class BadRowError(Exception):
+    """What is wrong with one record, in a few words."""
+
+
+Pick = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """`pick` turns a record into values for the columns of `schema`, or raises `BadRowError`."""
+
+    pick: Pick
+    schema: Mapping[str, pl.DataType | type[pl.DataType]]
+    literals: bool = False
+
+    def read(self, file: SourceFile) -> Iterator[RowBatch]:
+        """All rows, in batches."""
+        with file.open() as stream:
+            for block in blocks(stream, size=_BLOCK):
+                yield self._batch(block)
+
+    def _batch(self, block: Block) -> RowBatch:
+        rows, faults = [], []
+        for line, data in enumerate(block.data.split(b"\n")[:-1], block.line):
+            if not data.strip():
+                continue
+            try:
+                picked = self.pick(_record(data, self.literals))
+                rows.append((line, *(_text(picked.get(name)) for name in self.schema)))
+            except BadRowError as error:
+                faults.append(fault(line, str(error), data.decode(errors="replace")))
+        return RowBatch(self._frame(rows), faults_frame(faults))
+
+    def _frame(self, rows: list[tuple[Any, ...]]) -> pl.DataFrame:
+        return pl.DataFrame(rows, schema={LINE: pl.Int64, **self.schema}, orient="row")
+
+
+def _record(data: bytes, literals: bool) -> Mapping[str, Any]:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise BadRowError("not UTF-8 text") from None
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        record = _literal(text) if literals else None
+    if not isinstance(record, dict):
+        raise BadRowError("not an object of JSON")
+    return record
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return None
+
+
+def _text(value: Any) -> Any:
+    """JSON may hold half a surrogate pair, which is no text."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    return [_text(entry) for entry in value] if isinstance(value, list) else value
+
+
+# values of a record, for `pick`
+
+
+def required_text(record: Mapping[str, Any], name: str) -> str:
+    """A text that must be there, such as an id; a whole number is one too."""
+    value = record.get(name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise BadRowError(f"{name} is missing or no text")
+    return value.strip()
+
+
+def optional_text(record: Mapping[str, Any], name: str) -> str | None:
+    """A text, numbers as they are written, null where there is none."""
+    value = record.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return str(value)
+    raise BadRowError(f"{name} is no text")
+
+
+def optional_texts(record: Mapping[str, Any], name: str) -> list[str] | None:
+    """A list of texts; one text is a list of one, lists within it are joined to it, null where there is none."""
+    value = record.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, list):
+        return [str(value)]
+    found: list[str] = []
+    for entry in value:
+        found += [str(part) for part in entry if part] if isinstance(entry, list) else [str(entry)] if entry else []
+    return found
+
+
+def optional_number(record: Mapping[str, Any], name: str) -> float | None:
+    """A number, also where it is written as a text; null where there is none."""
+    value = record.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        return float(str(value))
+    except ValueError:
+        raise BadRowError(f"{name} is no number") from None

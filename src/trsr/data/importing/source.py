@@ -1,0 +1,132 @@
+"""`Source`: the files of what somebody has, in a folder, an archive or alone, read without unpacking them first."""
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from trsr.errors import DataError
+
+MOST_FILES = 10_000
+"""A folder with more files than this is no download of one of the formats."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file; `name` is its path inside the source without `.gz`, `place` what messages call it.
+
+    `size` is what it takes on the disk or in the archive, in bytes. `path` is None inside an archive.
+    """
+
+    name: str
+    place: str
+    size: int
+    opener: Callable[[], IO[bytes]]
+    path: Path | None = None
+
+    @property
+    def base(self) -> str:
+        """The name without folders."""
+        return PurePosixPath(self.name).name
+
+    @property
+    def folder(self) -> str:
+        """The folders before the name, "" for none."""
+        parent = str(PurePosixPath(self.name).parent)
+        return "" if parent == "." else parent
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """The uncompressed bytes; `DataError` if they cannot be had, also while they are read."""
+        try:
+            with self.opener() as stream:
+                yield stream
+        except (gzip.BadGzipFile, zipfile.BadZipFile, EOFError, zlib.error):
+            raise DataError(f"{self.place}: the compressed file is truncated or damaged; fetch it again") from None
+        except NotImplementedError:
+            raise DataError(f"{self.place}: compressed in a way that is not read here; unpack it first") from None
+        except RuntimeError as error:  # zipfile has no class of its own for it
+            if "password" not in str(error):
+                raise
+            raise DataError(f"{self.place}: the archive has a password; unpack it first") from None
+        except OSError as error:
+            raise DataError(f"{self.place}: cannot be read ({error.strerror or error}); check the path") from None
+
+    def head(self, size: int = 65_536) -> bytes:
+        """The first bytes."""
+        with self.open() as stream:
+            return stream.read(size)
+
+
+class Source:
+    """The files at `path` by name: those below a folder, those in a `.zip`, or the one file.
+
+    A `.gz` stands for the file in it, a `.zip` in a folder for the files in it. Raises `DataError` if there are none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files = sorted(_files(path), key=lambda file: file.name)
+        if not self.files:
+            raise DataError(f"{path}: no files there; give the folder, the archive or the file of a download")
+
+    def matching(self, *patterns: str) -> list[SourceFile]:
+        """Files whose name without folders is like one of `patterns` (shell style, case ignored)."""
+        return [f for f in self.files if any(fnmatch(f.base.lower(), pattern.lower()) for pattern in patterns)]
+
+
+def _files(path: Path) -> Iterator[SourceFile]:
+    if path.is_dir():
+        found = []
+        for place in path.rglob("*"):
+            if place.is_file() and not any(part.startswith(".") for part in place.relative_to(path).parts):
+                found.append(place)
+            if len(found) > MOST_FILES:
+                raise DataError(f"{path}: over {MOST_FILES:,} files; give the folder of one download")
+        for place in found:
+            yield from _one(place, place.relative_to(path).as_posix())
+    elif path.is_file():
+        yield from _one(path, path.name)
+    else:
+        raise DataError(f"{path}: no such file or folder; give the folder, the archive or the file of a download")
+
+
+def _one(path: Path, name: str) -> Iterator[SourceFile]:
+    if name.lower().endswith(".zip"):
+        yield from _zipped(path, name[:-4])
+        return
+    size = path.stat().st_size
+    if name.lower().endswith(".gz"):
+        yield SourceFile(name[:-3], str(path), size, lambda: gzip.GzipFile(path), path)
+    else:
+        yield SourceFile(name, str(path), size, lambda: path.open("rb"), path)
+
+
+def _zipped(path: Path, name: str) -> Iterator[SourceFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if not info.is_dir()]
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
+        raise DataError(f"{path}: the archive is truncated or damaged; fetch it again") from None
+    for info in members:
+        parts = PurePosixPath(info.filename).parts
+        if any(part.startswith((".", "__MACOSX")) for part in parts):
+            continue
+        inner = PurePosixPath(name, *(part for part in parts if part not in ("/", "..")))
+        yield _member(path, info, str(inner))
+
+
+def _member(path: Path, info: zipfile.ZipInfo, name: str) -> SourceFile:
+    def plain() -> IO[bytes]:
+        with zipfile.ZipFile(path) as archive:
+            return archive.open(info)
+
+    place = f"{path}/{info.filename}"
+    if name.lower().endswith(".gz"):
+        return SourceFile(name[:-3], place, info.compress_size, lambda: gzip.GzipFile(fileobj=plain()))
+    return SourceFile(name, place, info.compress_size, plain)

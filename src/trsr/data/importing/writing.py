@@ -1,0 +1,61 @@
+"""A Parquet file written batch by batch, in the memory of a few batches."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from types import TracebackType
+from typing import Any, Self
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+_AHEAD = 2
+"""Batches that may wait for the writer."""
+
+
+class ParquetWriter:
+    """Writes frames of one schema to `path` one behind the other; use it in a `with` block.
+
+    Polars pulls from a source, and an import pushes to several files at once, so each has a thread of its own. A file
+    without a batch has no rows. What goes wrong in the thread is raised by the next `write`, or at the end.
+    """
+
+    def __init__(self, path: Path, schema: pl.Schema) -> None:
+        self.path, self.schema, self.rows = path, schema, 0
+        self._batches: Queue[pl.DataFrame | None] = Queue(_AHEAD)
+        self._failure: BaseException | None = None
+        self._thread = Thread(target=self._sink, name=f"writing {path.name}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._batches.put(None)
+        self._thread.join()
+        if kind is None and self._failure is not None:
+            raise self._failure
+
+    def write(self, batch: pl.DataFrame) -> None:
+        """Add rows; columns are taken by name."""
+        if self._failure is not None:
+            raise self._failure
+        if not batch.is_empty():
+            self._batches.put(batch.select(self.schema.names()))
+            self.rows += batch.height
+
+    def _sink(self) -> None:
+        try:
+            register_io_source(self._pull, schema=self.schema, is_pure=True).sink_parquet(self.path)
+        except BaseException as error:  # noqa: BLE001 - raised where the batches come from
+            self._failure = error
+            while self._batches.get() is not None:  # or whoever writes would wait for ever
+                pass
+
+    def _pull(self, *_: Any) -> Iterator[pl.DataFrame]:
+        while (batch := self._batches.get()) is not None:
+            yield batch
+        self._batches.put(None)  # in case it is asked again

@@ -1,0 +1,158 @@
+"""MIND (small, large, demo): `behaviors.tsv` and `news.tsv`, tab-separated, without header and quoting.
+
+Columns as in the data set's own description (msnews.github.io). A user's history is the same in all impressions of a
+part, and has no times; clicks have the time of their impression. Items shown become `impressions.parquet`, one row an
+impression.
+"""
+
+import polars as pl
+
+from trsr.config import ImportConfig
+from trsr.data.columns import EXAMPLE, ITEM, POSITION, SPLIT, TIME, USER
+from trsr.data.importing.delimited import Delimited
+from trsr.data.importing.reader import FAULTY, IMPRESSIONS, INTERACTIONS, ITEMS, Batches, Layout, Reader, Table
+from trsr.data.importing.rows import sift
+from trsr.data.importing.source import Source, SourceFile
+from trsr.errors import DataError
+
+_NEWS = ("id", "category", "subcategory", "title", "abstract", "url", "title_entities", "abstract_entities")
+_BEHAVIORS = ("impression", "user", "time", "history", "shown")
+_TIME = "%m/%d/%Y %I:%M:%S %p"
+_PARTS = ("train", "dev", "test")
+_PART, _PLACE = "part", "place"
+
+_ITEMS = pl.Schema(
+    {ITEM: pl.String, "title": pl.String, "category": pl.String, "subcategory": pl.String, "abstract": pl.String}
+)
+_EVENTS = pl.Schema({USER: pl.String, ITEM: pl.String, TIME: pl.Int64, _PLACE: pl.Int32, _PART: pl.Int8})
+_IMPRESSIONS = pl.Schema(
+    {
+        EXAMPLE: pl.String,
+        USER: pl.String,
+        TIME: pl.Int64,
+        SPLIT: pl.String,
+        "shown": pl.List(pl.String),
+        "clicked": pl.List(pl.String),
+    }
+)
+
+
+def _recognise(source: Source) -> str:
+    named = {file.base.lower() for file in source.files}
+    return "behaviors.tsv and news.tsv" if {"behaviors.tsv", "news.tsv"} <= named else ""
+
+
+def _layout(source: Source, config: ImportConfig) -> Layout:
+    news, behaviors = source.matching("news.tsv"), source.matching("behaviors.tsv")
+    if not news or not behaviors:
+        raise DataError(f"{source.path}: MIND has behaviors.tsv and news.tsv; give the folder or archive of both")
+    behaviors = sorted(behaviors, key=_part_of)
+    news_rows = Delimited(_NEWS[:5], _NEWS, separator="\t", quoted=False)
+    seen = [
+        Table(file, Delimited(_BEHAVIORS, _BEHAVIORS, separator="\t", quoted=False), _Part(file)) for file in behaviors
+    ]
+    return Layout([*(Table(file, news_rows, _news) for file in news), *seen], _ITEMS, _EVENTS, _IMPRESSIONS, _arrange)
+
+
+def _part_of(file: SourceFile) -> int:
+    """0 for training, 1 for dev, 2 for test, by the name of the folder; alone it is training."""
+    folder = file.folder.lower()
+    return next((number for number, name in enumerate(_PARTS) if folder.endswith(name)), 0)
+
+
+def _news(frame: pl.DataFrame) -> Batches:
+    good, faults = sift(
+        frame, {"no id of a news article": pl.col("id").is_null(), "no title": pl.col("title").is_null()}
+    )
+    return {ITEMS: good.rename({"id": ITEM}), FAULTY: faults}
+
+
+class _Part:
+    """Turns impressions of one part into impressions, clicks, and each user's history once."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self.part = _part_of(file)
+        self._known: set[str] = set()
+
+    def __call__(self, frame: pl.DataFrame) -> Batches:
+        frame = frame.with_columns(
+            pl.col("time").str.to_datetime(_TIME, strict=False).dt.epoch("s").alias(TIME),
+            pl.col("shown").str.split(" "),
+        )
+        marks = pl.col("shown").list.eval(pl.element().str.slice(-2))
+        strange = marks.list.eval(~pl.element().is_in(["-0", "-1"])).list.any()
+        reasons = {
+            "no id of the impression": pl.col("impression").is_null(),
+            "no user": pl.col("user").is_null(),
+            "a time that is not like 11/12/2019 2:14:46 PM": pl.col(TIME).is_null(),
+            "no items shown": pl.col("shown").is_null(),
+        }
+        if self.part < 2:
+            reasons["an item shown that ends neither in -0 nor in -1"] = strange
+        good, faults = sift(frame, reasons)
+        good = good.rename({"user": USER})
+        impressions = self._impressions(good)
+        clicks = impressions.select(USER, pl.col("clicked").alias(ITEM), TIME, pl.lit(None, pl.Int32).alias(_PLACE))
+        events = [self._history(good), clicks.explode(ITEM, empty_as_null=False, keep_nulls=False)]
+        part = pl.lit(self.part, pl.Int8).alias(_PART)
+        return {IMPRESSIONS: impressions, INTERACTIONS: pl.concat(events).with_columns(part), FAULTY: faults}
+
+    def _impressions(self, frame: pl.DataFrame) -> pl.DataFrame:
+        name = _PARTS[self.part]
+        is_click = pl.element().str.ends_with("-1")
+        shown = pl.col("shown").list.eval(pl.element().str.head(-2)) if self.part < 2 else pl.col("shown")
+        clicked = pl.col("shown").list.eval(pl.element().filter(is_click).str.head(-2))
+        return frame.select(
+            pl.format("{}-{}", pl.lit(name), pl.col("impression")).alias(EXAMPLE),
+            USER,
+            TIME,
+            pl.lit(name).alias(SPLIT),
+            shown,
+            (clicked if self.part < 2 else pl.lit(None, pl.List(pl.String))).alias("clicked"),
+        )
+
+    def _history(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The histories of users who had none so far, with places from 0."""
+        new = []
+        for row, (user, history) in enumerate(frame.select(USER, "history").iter_rows()):
+            if history and user not in self._known:
+                self._known.add(user)
+                new.append(row)
+        histories = frame.select(USER, pl.col("history").str.split(" ").alias(ITEM))[new]
+        return histories.select(
+            USER,
+            ITEM,
+            pl.lit(None, pl.Int64).alias(TIME),
+            pl.int_ranges(pl.col(ITEM).list.len(), dtype=pl.Int32).alias(_PLACE),
+        ).explode(ITEM, _PLACE, empty_as_null=False)
+
+
+def _arrange(events: pl.LazyFrame) -> pl.LazyFrame:
+    """Part by part: the history, of a later part what it adds, then the clicks; one moment is one position."""
+    frame = events.collect(engine="streaming")
+    done: list[pl.DataFrame] = []
+    used = pl.DataFrame(schema={USER: pl.String, "used": pl.Int64})
+    for part in sorted(frame[_PART].unique()):
+        of_part = frame.filter(pl.col(_PART) == part)
+        history = of_part.filter(pl.col(TIME).is_null())
+        if done:
+            history = history.join(pl.concat(done), on=[USER, ITEM], how="anti", maintain_order="left")
+            history = history.with_columns(pl.int_range(pl.len(), dtype=pl.Int32).over(USER).alias(_PLACE))
+        clicks = of_part.filter(pl.col(TIME).is_not_null())
+        clicks = clicks.with_columns((pl.col(TIME).rank("dense").over(USER) - 1).cast(pl.Int32).alias(_PLACE))
+        for events_of_kind in (history, clicks):
+            placed, used = _placed(events_of_kind, used)
+            done.append(placed)
+    return pl.concat(done).lazy()
+
+
+def _placed(events: pl.DataFrame, used: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Events with positions behind those that their users used so far, and what is used then."""
+    joined = events.join(used, on=USER, how="left", maintain_order="left")
+    position = pl.col("used").fill_null(0) + pl.col(_PLACE)
+    placed = joined.select(USER, ITEM, TIME, position.alias(POSITION))
+    ends = placed.group_by(USER).agg((pl.col(POSITION).max() + 1).alias("used"))
+    return placed, pl.concat([ends, used.join(ends, on=USER, how="anti")])
+
+
+READER = Reader("mind", "MIND news: behaviors.tsv and news.tsv", _recognise, _layout)
