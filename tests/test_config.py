@@ -1,5 +1,6 @@
 """Settings: what is saved is what is read, and a mistake is named by file and field."""
 
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,20 @@ from trsr.config import (
     BackendConfig,
     BookshopConfig,
     CandidateConfig,
+    CleaningConfig,
+    ColumnMap,
     DataConfig,
     EvaluationConfig,
     ExperimentConfig,
+    FilterConfig,
+    ImportConfig,
     PromptConfig,
     RankerConfig,
     Settings,
     SplitConfig,
     SummaryConfig,
+    TableConfig,
+    TablesConfig,
     TrainingConfig,
     dump_yaml,
     load_experiment,
@@ -97,6 +104,34 @@ SETTINGS = {
     ),
     EvaluationConfig: st.builds(EvaluationConfig, ks=st.lists(positive, min_size=1), seed=seeds),
 }
+COLUMNS = st.builds(
+    ColumnMap, user=text, item=text, time=st.none() | text, attributes=st.none() | st.dictionaries(text, text)
+)
+TABLE = st.builds(TableConfig, file=text, separator=st.none() | st.sampled_from("\t,;|"), columns=COLUMNS)
+SETTINGS |= {
+    CleaningConfig: st.builds(CleaningConfig, markup=st.booleans(), lists=st.booleans(), long_field=positive),
+    FilterConfig: st.builds(
+        FilterConfig,
+        min_rating=st.none() | st.floats(-5, 5),
+        since=st.none() | st.datetimes(timezones=st.none() | st.just(UTC)),
+        repeats=st.sampled_from(["keep", "first", "last"]),
+        core=st.none() | positive,
+        min_history=st.none() | positive,
+    ),
+    ColumnMap: COLUMNS,
+    TableConfig: TABLE,
+    TablesConfig: st.builds(TablesConfig, items=TABLE, interactions=TABLE),
+}
+SETTINGS[ImportConfig] = st.builds(
+    ImportConfig,
+    cleaning=SETTINGS[CleaningConfig],
+    filters=SETTINGS[FilterConfig],
+    max_bad=st.floats(0, 1),
+    locale=st.none() | text,
+    attributes=st.none() | st.lists(text, min_size=1),
+    names=st.dictionaries(text, text),
+    tables=st.none() | SETTINGS[TablesConfig],
+)
 SETTINGS[ExperimentConfig] = st.builds(
     ExperimentConfig,
     name=st.sampled_from(["a", "demo-2.x", "9_9"]),

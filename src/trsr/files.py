@@ -12,6 +12,13 @@ from trsr.errors import ConfigError
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
+def cache_folder() -> Path:
+    """The folder for prepared models and downloads: `TRSR_CACHE`, or the platform's cache folder of the user."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("TRSR_CACHE") or user_cache_path("trsr"))
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; it takes the place of `path` when the block ends well.

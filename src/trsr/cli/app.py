@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from trsr.cli import bench, data, demo, evaluation, export, inspection, ranking, runs, summaries
+from trsr.cli import bench, data, demo, evaluation, export, importing, inspection, ranking, runs, summaries
 from trsr.errors import ModelError, TrsrError
 
 
@@ -28,6 +28,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+data.app.command("import")(importing.import_data)
+data.app.command("formats")(importing.formats)
+data.app.command("impressions")(importing.impressions)
 app.add_typer(data.app, name="data")
 app.command("demo")(demo.demo)
 app.command("run")(runs.run)

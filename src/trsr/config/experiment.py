@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import Field, model_validator
 
 from trsr.config.data import CandidateConfig, DataConfig, SplitConfig
 from trsr.config.ranking import PromptConfig, RankerConfig, TrainingConfig
-from trsr.config.settings import Count, Seed, Settings, parse_settings
+from trsr.config.settings import Count, Seed, Settings, parse_settings, read_yaml
 from trsr.config.summaries import SummaryConfig
-from trsr.errors import ConfigError
 
 SummaryMethod = Literal["none", "hierarchical", "recurrent", "extractive"]
 
@@ -51,13 +49,7 @@ class ExperimentConfig(Settings):
 
 def load_experiment(path: Path) -> ExperimentConfig:
     """Read one experiment file; a relative `data.path` is taken from the file's own folder."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-45
-        raise ConfigError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}") from None
-    config = parse_settings(ExperimentConfig, values, str(path))
+    config = parse_settings(ExperimentConfig, read_yaml(path), str(path))
     return with_data_path(config, path.parent)
 
 

@@ -1,9 +1,10 @@
 """Settings of an import: what is cleaned, what is kept, and how many bad rows are borne."""
 
+import codecs
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trsr.config.settings import Count, Settings
 
@@ -45,25 +46,52 @@ class FilterConfig(Settings):
 
 
 class ColumnMap(Settings):
-    """Which columns of a table are which; `attributes` maps names in prompts to columns, all others if None."""
+    """Which columns of a table are which; `attributes` maps names in prompts to columns, all others if None.
+
+    A time is a date, or seconds since 1970, or what `time_unit` says, or text: ISO 8601, or as `time_format` (in the
+    notation of strftime) says. It is UTC where it names no zone.
+    """
 
     user: str | None = None
     item: str
     time: str | None = None
+    time_unit: Literal["s", "ms", "us"] | None = None
     time_format: str | None = None
     position: str | None = None
     rating: str | None = None
-    attributes: dict[str, str] | None = None
+    weight: str | None = None
+    attributes: Annotated[dict[str, str], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind_of_time(self) -> Self:
+        if self.time_unit is not None and self.time_format is not None:
+            raise ValueError("time_unit is for numbers and time_format for text; give one of them")
+        return self
 
 
 class TableConfig(Settings):
-    """One table of your own: its file, how it is written, and its columns; `separator` None guesses from the name."""
+    """One table of your own: its file, how it is written, and its columns.
 
-    file: str
+    `file` is the name of the file, or of its folder, or a pattern such as `events-*.csv` for several. `separator` None
+    is guessed from the name of the file and its first line.
+    """
+
+    file: Annotated[str, Field(min_length=1)]
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     quoted: bool = True
     encoding: str = "utf-8"
     columns: ColumnMap
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str) -> str:
+        try:
+            name = codecs.lookup(encoding).name
+            if "a\n".encode(name) != b"a\n":
+                raise ValueError(f"{encoding} does not write a line feed as one byte; write the file as utf-8")
+        except LookupError:
+            raise ValueError(f"{encoding} is not known; take utf-8, latin-1 or cp1252") from None
+        return name
 
 
 class TablesConfig(Settings):
@@ -74,8 +102,11 @@ class TablesConfig(Settings):
 
     @model_validator(mode="after")
     def _users(self) -> Self:
-        if self.interactions.columns.user is None:
+        columns = self.interactions.columns
+        if columns.user is None:
             raise ValueError("interactions.columns: name the column of the user")
+        if columns.time is None and columns.position is None:
+            raise ValueError("interactions.columns: name the column of the time or of the position")
         return self
 
 

@@ -1,5 +1,6 @@
 """The base of all settings: pydantic models that refuse unknown keys and round-trip through YAML."""
 
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
@@ -42,6 +43,16 @@ def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> str:
         options = [annotation, *getattr(annotation, "__args__", ())]
         kind = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
     return f"; known here: {', '.join(kind.model_fields)}"
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain values of a YAML file; `ConfigError` if it cannot be read as one."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-45
+        raise ConfigError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}") from None
 
 
 def dump_yaml(settings: Settings) -> str:

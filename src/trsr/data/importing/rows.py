@@ -49,4 +49,4 @@ def sift(frame: pl.DataFrame, reasons: Mapping[str, pl.Expr]) -> tuple[pl.DataFr
     if found.null_count() == len(found):
         return frame, faults_frame()
     bad = frame.select(LINE).with_columns(found, pl.lit("").alias("content")).filter(pl.col(REASON).is_not_null())
-    return frame.filter(found.is_null()), bad.cast(dict(FAULTS))
+    return frame.filter(found.is_null()), bad.cast(FAULTS)

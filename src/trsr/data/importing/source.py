@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from trsr.errors import DataError
 
@@ -66,12 +66,13 @@ class SourceFile:
 class Source:
     """The files at `path` by name: those below a folder, those in a `.zip`, or the one file.
 
-    A `.gz` stands for the file in it, a `.zip` in a folder for the files in it. Raises `DataError` if there are none.
+    A `.gz` stands for the file in it, a `.zip` in a folder for the files in it. `more` are further places of the same
+    source. Raises `DataError` if there are no files.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *more: Path) -> None:
         self.path = path
-        self.files = sorted(_files(path), key=lambda file: file.name)
+        self.files = sorted((file for place in (path, *more) for file in _files(place)), key=lambda file: file.name)
         if not self.files:
             raise DataError(f"{path}: no files there; give the folder, the archive or the file of a download")
 
@@ -102,7 +103,7 @@ def _one(path: Path, name: str) -> Iterator[SourceFile]:
         return
     size = path.stat().st_size
     if name.lower().endswith(".gz"):
-        yield SourceFile(name[:-3], str(path), size, lambda: gzip.GzipFile(path), path)
+        yield SourceFile(name[:-3], str(path), size, lambda: cast(IO[bytes], gzip.GzipFile(path)), path)
     else:
         yield SourceFile(name, str(path), size, lambda: path.open("rb"), path)
 
@@ -128,5 +129,5 @@ def _member(path: Path, info: zipfile.ZipInfo, name: str) -> SourceFile:
 
     place = f"{path}/{info.filename}"
     if name.lower().endswith(".gz"):
-        return SourceFile(name[:-3], place, info.compress_size, lambda: gzip.GzipFile(fileobj=plain()))
+        return SourceFile(name[:-3], place, info.compress_size, lambda: cast(IO[bytes], gzip.GzipFile(fileobj=plain())))
     return SourceFile(name, place, info.compress_size, plain)

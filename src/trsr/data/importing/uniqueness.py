@@ -40,7 +40,7 @@ class Unique:
         self._parts.append(named.filter(new).select(ITEM, _DIGEST))
         reason = pl.format("item {} is described otherwise further up", pl.col(ITEM))
         faults = named.filter(differs).select(LINE, reason.alias("reason"), pl.lit("").alias("content"))
-        return items.filter(new), faults.cast(dict(FAULTS))
+        return items.filter(new), faults.cast(FAULTS)
 
     def _all(self) -> pl.DataFrame:
         if self._parts:

@@ -20,6 +20,7 @@ _BEHAVIORS = ("impression", "user", "time", "history", "shown")
 _TIME = "%m/%d/%Y %I:%M:%S %p"
 _PARTS = ("train", "dev", "test")
 _PART, _PLACE = "part", "place"
+_KEPT = (USER, ITEM, TIME)
 
 _ITEMS = pl.Schema(
     {ITEM: pl.String, "title": pl.String, "category": pl.String, "subcategory": pl.String, "abstract": pl.String}
@@ -27,10 +28,10 @@ _ITEMS = pl.Schema(
 _EVENTS = pl.Schema({USER: pl.String, ITEM: pl.String, TIME: pl.Int64, _PLACE: pl.Int32, _PART: pl.Int8})
 _IMPRESSIONS = pl.Schema(
     {
-        EXAMPLE: pl.String,
-        USER: pl.String,
-        TIME: pl.Int64,
-        SPLIT: pl.String,
+        EXAMPLE: pl.String(),
+        USER: pl.String(),
+        TIME: pl.Int64(),
+        SPLIT: pl.String(),
         "shown": pl.List(pl.String),
         "clicked": pl.List(pl.String),
     }
@@ -128,31 +129,43 @@ class _Part:
 
 
 def _arrange(events: pl.LazyFrame) -> pl.LazyFrame:
-    """Part by part: the history, of a later part what it adds, then the clicks; one moment is one position."""
-    frame = events.collect(engine="streaming")
-    done: list[pl.DataFrame] = []
+    """Part by part: the history, of a later part what it adds, then the clicks; one moment is one position.
+
+    The history of the first part, which is most of the events, stays in the file.
+    """
+    is_click = pl.col(TIME).is_not_null()
+    parts = events.select(pl.col(_PART).unique().sort()).collect(engine="streaming").to_series().to_list()
+    done: list[pl.LazyFrame] = []
     used = pl.DataFrame(schema={USER: pl.String, "used": pl.Int64})
-    for part in sorted(frame[_PART].unique()):
-        of_part = frame.filter(pl.col(_PART) == part)
-        history = of_part.filter(pl.col(TIME).is_null())
+    for part in parts:
+        of_part = events.filter(pl.col(_PART) == part)
+        history = of_part.filter(~is_click)
         if done:
-            history = history.join(pl.concat(done), on=[USER, ITEM], how="anti", maintain_order="left")
-            history = history.with_columns(pl.int_range(pl.len(), dtype=pl.Int32).over(USER).alias(_PLACE))
-        clicks = of_part.filter(pl.col(TIME).is_not_null())
+            history = _added(history, pl.concat(done))
+        clicks = of_part.filter(is_click).collect(engine="streaming")
         clicks = clicks.with_columns((pl.col(TIME).rank("dense").over(USER) - 1).cast(pl.Int32).alias(_PLACE))
-        for events_of_kind in (history, clicks):
-            placed, used = _placed(events_of_kind, used)
+        for of_kind in (history, clicks.lazy()):
+            placed = (
+                _placed(of_kind, used)
+                if len(used)
+                else of_kind.select(*_KEPT, pl.col(_PLACE).cast(pl.Int64).alias(POSITION))
+            )
+            ends = placed.group_by(USER).agg((pl.col(POSITION).max() + 1).alias("used")).collect(engine="streaming")
+            used = pl.concat([ends, used.join(ends, on=USER, how="anti")])
             done.append(placed)
-    return pl.concat(done).lazy()
+    return pl.concat(done)
 
 
-def _placed(events: pl.DataFrame, used: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Events with positions behind those that their users used so far, and what is used then."""
-    joined = events.join(used, on=USER, how="left", maintain_order="left")
-    position = pl.col("used").fill_null(0) + pl.col(_PLACE)
-    placed = joined.select(USER, ITEM, TIME, position.alias(POSITION))
-    ends = placed.group_by(USER).agg((pl.col(POSITION).max() + 1).alias("used"))
-    return placed, pl.concat([ends, used.join(ends, on=USER, how="anti")])
+def _added(history: pl.LazyFrame, known: pl.LazyFrame) -> pl.LazyFrame:
+    """What is in a history of a later part and not among the events before it."""
+    new = history.join(known, on=[USER, ITEM], how="anti", maintain_order="left").collect(engine="streaming")
+    return new.with_columns(pl.int_range(pl.len(), dtype=pl.Int32).over(USER).alias(_PLACE)).lazy()
+
+
+def _placed(events: pl.LazyFrame, used: pl.DataFrame) -> pl.LazyFrame:
+    """Events with positions behind those that their users used so far."""
+    joined = events.join(used.lazy(), on=USER, how="left", maintain_order="left")
+    return joined.select(*_KEPT, (pl.col("used").fill_null(0) + pl.col(_PLACE)).alias(POSITION))
 
 
 READER = Reader("mind", "MIND news: behaviors.tsv and news.tsv", _recognise, _layout)
