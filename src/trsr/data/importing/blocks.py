@@ -1,22 +1,29 @@
 """A file in blocks of whole records, so that a file of any size is read in the memory of a few blocks."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import IO
 
 SIZE = 32 * 2**20
 LONGEST = 64 * 2**20
-"""A line with more bytes than this is no line of text; the file is read on behind it."""
+"""A line with more bytes than this is no line of text; its first bytes are given, with a NUL behind them."""
 
 _BOM = b"\xef\xbb\xbf"
+_SHOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Whole lines, each ended by a line feed; `line` is the number of the first, from 1."""
+    """Whole lines, each ended by a line feed; `line` is the number of the first, from 1.
+
+    `more`: there is more behind it, so that a record that stands open at its end can be given back.
+    """
 
     data: bytes
     line: int
+    more: bool = False
 
     @property
     def lines(self) -> int:
@@ -24,32 +31,57 @@ class Block:
         return self.data.count(b"\n")
 
 
-def blocks(stream: IO[bytes], quote: bytes = b"", size: int = SIZE) -> Iterator[Block]:
+def blocks(stream: IO[bytes], quote: bytes = b"", size: int = SIZE) -> Generator[Block, int | None, None]:
     """The blocks of a stream, without a byte order mark, with line feeds alone for the ends of lines.
 
-    With `quote`, no block ends between two of them, so that a line feed inside a quoted field parts no record; where
-    a quote stands open for a whole block, the block ends at its last line all the same.
+    With `quote`, no block ends between two of them, so that a line feed inside a quoted field parts no record. A quote
+    that stands alone misleads this; whoever tells the records apart sends the number of bytes that were whole records,
+    and the next block begins behind them.
     """
-    line, left, first = 1, b"", True
+    line, left, reads = 1, b"", _reads(stream, size)
     while True:
-        read = stream.read(size)
-        if first:
-            read, first = read.removeprefix(_BOM), False
+        read = next(reads, b"")
         data = left + read
         if not read:
             if data:
-                yield Block(_fed(data if data.endswith(b"\n") else data + b"\n"), line)
+                yield Block(data if data.endswith(b"\n") else data + b"\n", line)
             return
-        end = _end(data, quote)
+        end, more = _end(data, quote), True
+        if not end and len(data) < LONGEST:
+            left = data
+            continue
         if not end:
-            if len(data) < LONGEST:
-                left = data
-                continue
-            end = len(data)
-        block = Block(_fed(data[:end] if data[end - 1 : end] == b"\n" else data[:end] + b"\n"), line)
-        yield block
+            end, more = data.rfind(b"\n") + 1, False
+        if end:
+            block, left = Block(data[:end], line, more), data[end:]
+        else:
+            block, left = Block(data[:_SHOWN] + b"\0\n", line), _behind_line(reads)
+        used = yield block
         line += block.lines
-        left = data[end:]
+        if used is not None:
+            back = block.data[used:]
+            left, line = back + left, line - back.count(b"\n")
+
+
+def _reads(stream: IO[bytes], size: int) -> Iterator[bytes]:
+    """What the stream holds, without a byte order mark and with line feeds alone."""
+    start, left = stream.read(max(size, len(_BOM))).removeprefix(_BOM), b""
+    for read in chain([start], iter(partial(stream.read, size), b"")):
+        data = left + read
+        left = b"\r" if data[-1:] == b"\r" else b""  # its line feed may come
+        if data := _fed(data.removesuffix(left)):
+            yield data
+    if left:
+        yield b"\n"
+
+
+def _behind_line(reads: Iterator[bytes]) -> bytes:
+    """What was read behind the next end of a line."""
+    for read in reads:
+        _, end, behind = read.partition(b"\n")
+        if end:
+            return behind
+    return b""
 
 
 def _end(data: bytes, quote: bytes) -> int:
@@ -61,9 +93,9 @@ def _end(data: bytes, quote: bytes) -> int:
     while tail > 0:
         before = data.rfind(b"\n", 0, tail - 1) + 1
         if data.count(quote, before, tail) % 2:
-            return before or end
+            return before
         tail = before
-    return end
+    return 0
 
 
 def _fed(data: bytes) -> bytes:

@@ -6,10 +6,11 @@ for; so a bad row is found with its line, wherever it is, and costs the speed of
 
 import csv
 import io
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from trsr.data.importing.blocks import Block, blocks
@@ -17,8 +18,13 @@ from trsr.data.importing.rows import LINE, RowBatch, fault, faults_frame
 from trsr.data.importing.source import SourceFile
 from trsr.errors import DataError
 
-_LONGEST_RECORD = 200
+_LONGEST_RECORD = 1000
 """Lines of one record at most; a quote that is open for longer was never closed."""
+
+_BLANK = " \t"
+_SKIPPED = (b"\n", b"\xef\xbb\xbf")
+"""What Polars takes for no part of the first row; a carriage return it takes for the end of one in some places."""
+_STAND_INS = tuple(map(chr, range(0xE000, 0xF8FF)))
 
 _Fault = tuple[int, str, str]
 _Record = tuple[int, list[str]]
@@ -44,20 +50,32 @@ class Delimited:
         """All rows; `DataError` for a first row without the names that are needed."""
         names = self.columns
         with file.open() as stream:
-            for block in blocks(stream, b'"' if self.quoted else b""):
+            source = blocks(stream, b'"' if self.quoted else b"")
+            block = next(source, None)
+            while block is not None:
+                begin = used = 0
                 if names is None:
-                    names, block = self._header(block, file)
-                if block.data:
-                    yield self._batch(block, names)
+                    names, begin = self._header(block, file)
+                if names is not None:
+                    batch, used = self._batch(_behind(block, begin), names)
+                    yield batch
+                try:
+                    block = source.send(begin + used)
+                except StopIteration:
+                    block = None
         if names is None:
             raise DataError(f"{file.place}: the file is empty; fetch or write it again")
 
-    def _header(self, block: Block, file: SourceFile) -> tuple[tuple[str, ...], Block]:
-        records, _ = _records(_lines(block, self.encoding), block.line, self)
-        first = next(records, None)
-        if first is None:
-            raise DataError(f"{file.place}: line 1 holds no names of columns; is it {self.encoding} text?")
-        line, names = first
+    def _header(self, block: Block, file: SourceFile) -> tuple[tuple[str, ...] | None, int]:
+        """The names in the first record, None if all lines are blank; how many bytes of the block were read for it."""
+        records = _Records(block, self)
+        line, names = next(iter(records), (0, []))
+        for at, reason, _ in records.faults:
+            raise DataError(
+                f"{file.place}: line {at}: no names of columns ({reason}); is it {self.encoding} text with a header?"
+            )
+        if not names:
+            return None, records.used
         names = [name.strip() for name in names]
         for name in self.wanted:
             if name not in names and name not in self.optional:
@@ -67,27 +85,25 @@ class Delimited:
                 )
         if len(set(names)) < len(names):
             raise DataError(f"{file.place}: line {line}: a name of a column is there twice; rename one")
-        end = line - block.line + 1 + sum(name.count("\n") for name in first[1])
-        at = 0
-        for _ in range(end):
-            at = block.data.index(b"\n", at) + 1
-        return tuple(names), Block(block.data[at:], block.line + end)
+        return tuple(names), records.used
 
-    def _batch(self, block: Block, names: Sequence[str]) -> RowBatch:
-        frame = self._fast(block, names)
-        faults = faults_frame()
+    def _batch(self, block: Block, names: Sequence[str]) -> tuple[RowBatch, int]:
+        """The rows of a block, and how many of its bytes they were; the rest may go on in the next block."""
+        frame, faults, used = self._fast(block, names), faults_frame(), len(block.data)
         if frame is None:
-            frame, faults = self._slow(block, names)
+            frame, faults, used = self._slow(block, names)
         missing = [pl.lit(None, pl.String).alias(name) for name in self.wanted if name not in names]
-        return RowBatch(frame.with_columns(missing).select(LINE, *self.wanted), faults)
+        return RowBatch(frame.with_columns(missing).select(LINE, *self.wanted), faults), used
 
     def _fast(self, block: Block, names: Sequence[str]) -> pl.DataFrame | None:
         """What Polars reads, None where the block wants a closer look."""
-        readable = self._readable(block, len(names))
+        readable = self._readable(block)
         if readable is None:
             return None
         data, separator = readable
         quotes = self.quoted and b'"' in data
+        if quotes and not _well_quoted(data, separator):
+            return None
         read = [place for place, name in enumerate(names) if quotes or name in self.wanted or name == names[-1]]
         try:
             frame = pl.read_csv(
@@ -100,60 +116,101 @@ class Delimited:
             )
         except pl.exceptions.PolarsError:
             return None
-        inside = _counts_inside(frame, "\n") if quotes and frame.height != block.lines else None
-        if frame.height + (0 if inside is None else int(inside.sum())) != block.lines:
-            return None
-        if self.quoted and not _all_fields(frame, data, separator, names):
-            return None
         number = pl.int_range(block.line, block.line + frame.height, dtype=pl.Int64, eager=True)
-        if inside is not None:
+        if frame.height != block.lines:
+            inside = _counts_inside(frame, "\n") if quotes else pl.Series([0])
+            if frame.height + inside.sum() != block.lines:
+                return None
             number = number + inside.cum_sum().shift(1, fill_value=0).cast(pl.Int64)
+        counts = _counts_inside(frame, separator) if quotes else None
+        if not _all_fields(frame, counts, number - block.line, data, separator, names):
+            return None
+        if len(names) == 1 and frame.to_series().str.strip_chars(_BLANK).fill_null("").eq("").any():
+            return None
+        if quotes and b'""' in data:
+            frame = frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
         return frame.with_columns(number.alias(LINE))
 
-    def _readable(self, block: Block, fields: int) -> tuple[bytes, str] | None:
+    def _readable(self, block: Block) -> tuple[bytes, str] | None:
         """The block in UTF-8 with a separator of one character; None where it is seen that Polars would misread it."""
         data, separator = block.data, self.separator
         if self.encoding != "utf-8":
-            data = data.decode(self.encoding, errors="surrogateescape").encode(errors="surrogateescape")
-        if b"\0" in data or (not self.quoted and b"\r" in data):
+            try:
+                data = data.decode(self.encoding).encode()
+            except UnicodeError:
+                return None
+        if b"\0" in data or b"\r" in data or data.startswith(_SKIPPED):
             return None
-        if len(separator) > 1:
-            if b"\t" in data:
+        if len(separator.encode()) > 1:
+            if b"\t" in data or self.quoted:
                 return None
             data, separator = data.replace(separator.encode(), b"\t"), "\t"
-        if not self.quoted and data.count(separator.encode()) != block.lines * (fields - 1):
-            return None
         return data, separator
 
-    def _slow(self, block: Block, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-        records, faults = _records(_lines(block, self.encoding), block.line, self)
-        rows, kept = [], len(names)
+    def _slow(self, block: Block, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+        records, fields = _Records(block, self), len(names)
+        places = {name: place for place, name in enumerate(names) if name in self.wanted}
+        rows, faults = [], []
         for line, values in records:
-            if len(values) == kept:
-                rows.append((line, *(value or None for value in values)))
+            if len(values) == fields:
+                rows.append((line, *(values[place] or None for place in places.values())))
             else:
-                faults.append(fault(line, f"{len(values)} fields where {kept} belong", self.separator.join(values)))
-        schema = {LINE: pl.Int64, **dict.fromkeys(names, pl.String)}
-        return pl.DataFrame(rows, schema=schema, orient="row"), faults_frame(sorted(faults))
+                told = self.separator.join(values)
+                faults.append(fault(line, f"{len(values)} fields where {fields} belong", told))
+        schema = {LINE: pl.Int64, **dict.fromkeys(places, pl.String)}
+        frame = pl.DataFrame(rows, schema=schema, orient="row")
+        return frame, faults_frame(sorted(faults + records.faults)), records.used
 
 
-def _all_fields(frame: pl.DataFrame, data: bytes, separator: str, names: Sequence[str]) -> bool:
-    """Whether no row is short: Polars fills one up with nulls, which separators that are not there tell."""
+def _behind(block: Block, begin: int) -> Block:
+    """What stands in a block behind its first `begin` bytes."""
+    return replace(block, data=block.data[begin:], line=block.line + block.data.count(b"\n", 0, begin))
+
+
+def _all_fields(
+    frame: pl.DataFrame, inside: pl.Series | None, first: pl.Series, data: bytes, separator: str, names: Sequence[str]
+) -> bool:
+    """Whether every row has as many separators as belong, less those `inside` its fields; it begins at line `first`.
+
+    Polars leaves out what a row has too much and fills up with nulls what it has too little.
+    """
+    most = 0 if inside is None else int(inside.sum())
+    if data.count(separator.encode()) - most != frame.height * (len(names) - 1):
+        return False
     if not frame[names[-1]].null_count():
-        return True
-    inside = int(_counts_inside(frame, separator).sum()) if b'"' in data else 0
-    return data.count(separator.encode()) - inside == frame.height * (len(names) - 1)
+        return True  # no row has too little, so none has too much
+    counts = np.add.reduceat(_separators(data, separator), first.to_numpy())
+    if inside is not None:
+        counts = counts - inside.to_numpy()
+    return bool((counts == len(names) - 1).all())
+
+
+def _well_quoted(data: bytes, separator: str) -> bool:
+    """Whether quotes stand around whole fields, and twice within them; Polars takes others too, and some of them away.
+
+    Quotes open and close in turn, a pair within a field closes it and opens it again.
+    """
+    characters = np.frombuffer(data, dtype=np.uint8)
+    at = np.flatnonzero(characters == ord('"'))
+    if at.size % 2:
+        return False
+    ends = np.zeros(256, dtype=np.bool_)
+    ends[[ord(separator), ord("\n"), ord('"')]] = True
+    before, behind = characters[at[::2] - 1], characters[at[1::2] + 1]  # the last character of all is a line feed
+    return bool(ends[before].all() and ends[behind].all())
+
+
+def _separators(data: bytes, separator: str) -> npt.NDArray[np.int64]:
+    """How many there are in each line."""
+    characters = np.frombuffer(data, dtype=np.uint8)
+    found = characters[np.flatnonzero((characters == ord(separator)) | (characters == ord("\n")))]
+    return np.diff(np.flatnonzero(found == ord("\n")), prepend=-1) - 1
 
 
 def _counts_inside(frame: pl.DataFrame, what: str) -> pl.Series:
     """How often `what` stands in the fields of each row."""
     counts = (pl.col(name).str.count_matches(what, literal=True).fill_null(0) for name in frame.columns)
     return frame.select(pl.sum_horizontal(counts).alias("inside")).to_series()
-
-
-def _lines(block: Block, encoding: str) -> list[str]:
-    """The lines; half a surrogate pair stands for a byte that is no text."""
-    return block.data.decode(encoding, errors="surrogateescape").split("\n")[:-1]
 
 
 def _no_text(text: str) -> str:
@@ -167,60 +224,75 @@ def _no_text(text: str) -> str:
     return ""
 
 
-def _records(lines: list[str], first: int, form: Delimited) -> tuple[Iterator[_Record], list[_Fault]]:
-    """Records with the line each begins at, as an iterator; the list gets the faults while it is read."""
-    faults: list[_Fault] = []
-    return (_quoted(lines, first, form, faults) if form.quoted else _plain(lines, first, form, faults)), faults
+class _Records:
+    """The records of a block, each with the line it begins at; `faults` gets the others while it is read.
+
+    `used` is how many bytes were read so far; at the end it is less than all where the last record stands open and
+    the file goes on.
+    """
+
+    def __init__(self, block: Block, form: Delimited) -> None:
+        self.faults: list[_Fault] = []
+        self.used = 0
+        self._block, self._form = block, form
+
+    def __iter__(self) -> Iterator[_Record]:
+        """Half a surrogate pair stands for a byte that is no text."""
+        lines = [line.decode(self._form.encoding, "surrogateescape") for line in self._block.data.split(b"\n")[:-1]]
+        at = 0
+        while at < len(lines):
+            taken, values, reason = self._record(lines, at)
+            if not taken:
+                return
+            reason = _no_text("\n".join(lines[at : at + taken])) or reason
+            if reason:
+                self.faults.append(fault(self._block.line + at, reason, lines[at]))
+            self.used = self._behind(taken)
+            if values and not reason:
+                yield self._block.line + at, values
+            at += taken
+
+    def _behind(self, lines: int) -> int:
+        end = self.used
+        for _ in range(lines):
+            end = self._block.data.index(b"\n", end) + 1
+        return end
+
+    def _record(self, lines: list[str], at: int) -> tuple[int, list[str], str]:
+        """How many lines the record takes, 0 if it may end in the next block; its fields, and what is wrong with it."""
+        form, line = self._form, lines[at]
+        if not line.strip(_BLANK) and (form.separator not in line):
+            return 1, [], ""
+        if not form.quoted:
+            return 1, line.split(form.separator), ""
+        taken = _paired(lines, at)
+        if taken:
+            values = _fields("\n".join(lines[at : at + taken]), form.separator)
+            return (taken, values, "") if values else (1, [], "a quote inside a field that is not written twice")
+        if self._block.more and len(lines) - at < _LONGEST_RECORD:
+            return 0, [], ""
+        return 1, [], "a quote that is never closed"
 
 
-def _plain(lines: list[str], first: int, form: Delimited, faults: list[_Fault]) -> Iterator[_Record]:
-    for line, text in enumerate(lines, first):
-        if not text.strip():
-            continue
-        reason = _no_text(text)
-        if reason:
-            faults.append(fault(line, reason, text))
-        else:
-            yield line, text.removesuffix("\r").split(form.separator)
-
-
-def _quoted(lines: list[str], first: int, form: Delimited, faults: list[_Fault]) -> Iterator[_Record]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    at = 0
-    while at < len(lines):
-        if not lines[at].strip():
-            at += 1
-            continue
-        taken, values, reason = _record(lines, at, form)
-        reason = reason or _no_text("\n".join(lines[at : at + taken]))
-        if reason:
-            faults.append(fault(first + at, reason, lines[at]))
-        else:
-            yield first + at, values
-        at += taken
-
-
-def _record(lines: list[str], at: int, form: Delimited) -> tuple[int, list[str], str]:
-    """How many lines the record at `at` takes, its fields, and what is wrong with it; then it takes one line."""
-    most = min(len(lines), at + _LONGEST_RECORD)
-    for end in _ends(lines, at, most):
-        try:
-            [values] = csv.reader(
-                io.StringIO("\n".join(lines[at:end]).replace("\0", " "), newline=""),
-                delimiter=form.separator,
-                strict=True,
-            )
-        except (csv.Error, ValueError):
-            return 1, [], "a quote inside a field that is not written twice"
-        return end - at, values, ""
-    return 1, [], "a quote that is never closed"
-
-
-def _ends(lines: list[str], at: int, most: int) -> Iterator[int]:
-    """The first place behind `at` up to which quotes come in pairs, if there is one."""
+def _paired(lines: Sequence[str], at: int) -> int:
+    """In how many lines from one on quotes come in pairs, 0 if they never do."""
     quotes = 0
-    for end in range(at, most):
-        quotes += lines[end].count('"')
+    for place in range(at, min(len(lines), at + _LONGEST_RECORD)):
+        quotes += lines[place].count('"')
         if quotes % 2 == 0:
-            yield end + 1
-            return
+            return place - at + 1
+    return 0
+
+
+def _fields(text: str, separator: str) -> list[str]:
+    """The fields of one record, empty if it is none; a carriage return alone is a character like others."""
+    csv.field_size_limit(2**31 - 1)
+    stand_in = ""
+    if "\r" in text:
+        stand_in = next(character for character in _STAND_INS if character not in text)
+        text = text.replace("\r", stand_in)
+    try:
+        [values] = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    except (csv.Error, ValueError):
+        return []
+    return [value.replace(stand_in, "\r") for value in values] if stand_in else values

@@ -1,4 +1,4 @@
-"""Some fields of lines of JSON as columns: Polars reads a block at once where all is well, Python line by line where not.
+"""Some fields of lines of JSON as columns: Polars reads a block at once where all is well, Python by line where not.
 
 For files of events, which are long and of which a few plain fields are wanted. What a record of events must have is
 checked afterwards, on columns; `JsonLines` is for records that take more than that.

@@ -3,8 +3,10 @@
 import ast
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isinf, isnan
 from typing import Any
 
 import polars as pl
@@ -19,6 +21,7 @@ _TOKEN = re.compile(r"""u?'([^'\\]*(?:\\.[^'\\]*)*)'|u?"([^"\\]*(?:\\.[^"\\]*)*)
 _SAME_ESCAPES = re.compile(r"[^\\]*(?:\\(?:[nrt\\]|u[0-9a-fA-F]{4})[^\\]*)*")
 _BLOCK = 8 * 2**20  # bytes; as Python objects a block takes several times that
 _HEAD, _FIRST = 2**20, 5
+_DIGITS = 100  # of a number at most
 
 
 class BadRowError(Exception):
@@ -53,10 +56,24 @@ class JsonLines:
                 rows.append((line, *(_text(picked.get(name)) for name in self.schema)))
             except BadRowError as error:
                 faults.append(fault(line, str(error), data.decode(errors="replace")))
-        return RowBatch(self._frame(rows), faults_frame(faults))
+            except RecursionError:
+                faults.append(fault(line, "lists or objects in each other too deep", data.decode(errors="replace")))
+        frame = self._frame(rows)
+        if frame is None:  # one value, such as a number of thirty digits, spoils it for all
+            frames = [(row, self._frame([row])) for row in rows]
+            faults += [fault(row[0], "a value too large for its column") for row, one in frames if one is None]
+            frame = pl.concat([self._empty(), *(one for _, one in frames if one is not None)])
+        return RowBatch(frame, faults_frame(sorted(faults)))
 
-    def _frame(self, rows: list[tuple[Any, ...]]) -> pl.DataFrame:
-        return pl.DataFrame(rows, schema={LINE: pl.Int64, **self.schema}, orient="row")
+    def _frame(self, rows: list[tuple[Any, ...]]) -> pl.DataFrame | None:
+        """Rows as a frame, None where Polars has no room for a value."""
+        try:
+            return pl.DataFrame(rows, schema=self._empty().schema, orient="row")
+        except (pl.exceptions.PolarsError, OverflowError, TypeError):
+            return None
+
+    def _empty(self) -> pl.DataFrame:
+        return pl.DataFrame(schema={LINE: pl.Int64, **self.schema})
 
 
 def _record(data: bytes, literals: bool) -> Mapping[str, Any]:
@@ -87,9 +104,19 @@ def _literal(text: str) -> Any:
         record = _json(_TOKEN.sub(_as_json, text))
         if record is not None:
             return record
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return literal_value(text)
+    except (ValueError, RecursionError):
         return None
+
+
+def literal_value(text: str) -> Any:
+    """The value of a Python literal; `ValueError` where it is none. An escape that Python does not know is itself."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(text.strip())
+    except (SyntaxError, MemoryError, RecursionError, TypeError) as error:
+        raise ValueError(str(error)) from None
 
 
 def _as_json(token: re.Match[str]) -> str:
@@ -101,7 +128,7 @@ def _as_json(token: re.Match[str]) -> str:
         if single is not None:
             text = text.replace("\\'", "'")
         if not _SAME_ESCAPES.fullmatch(text):
-            return json.dumps(ast.literal_eval(token[0]))
+            return json.dumps(literal_value(token[0]))
     return '"' + text.replace('"', '\\"') + '"'
 
 
@@ -134,7 +161,7 @@ def required_text(record: Mapping[str, Any], name: str) -> str:
     """A text that must be there, such as an id; a whole number is one too."""
     value = record.get(name)
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        return _written(value, name)
     if not isinstance(value, str) or not value.strip():
         raise BadRowError(f"{name} is missing or no text")
     return value.strip()
@@ -145,9 +172,17 @@ def optional_text(record: Mapping[str, Any], name: str) -> str | None:
     value = record.get(name)
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, bool | int | float):
+    if isinstance(value, int):
+        return _written(value, name)
+    if isinstance(value, float):
         return str(value)
     raise BadRowError(f"{name} is no text")
+
+
+def _written(value: int, name: str) -> str:
+    if abs(value) >= 10**_DIGITS:
+        raise BadRowError(f"{name} is too long a number")
+    return str(value)
 
 
 def optional_texts(record: Mapping[str, Any], name: str) -> list[str] | None:
@@ -164,11 +199,14 @@ def optional_texts(record: Mapping[str, Any], name: str) -> list[str] | None:
 
 
 def optional_number(record: Mapping[str, Any], name: str) -> float | None:
-    """A number, also where it is written as a text; null where there is none."""
+    """A number, also where it is written as a text; null where there is none, or NaN."""
     value = record.get(name)
     if value is None or value == "":
         return None
     try:
-        return float(str(value))
-    except ValueError:
+        number = float("infinity" if isinstance(value, bool | list | dict) else value)
+    except (ValueError, TypeError, OverflowError):
         raise BadRowError(f"{name} is no number") from None
+    if isinf(number) or "_" in str(value)[:_DIGITS]:
+        raise BadRowError(f"{name} is no number")
+    return None if isnan(number) else number

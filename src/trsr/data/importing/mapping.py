@@ -33,6 +33,9 @@ class MappedEvents:
         _check_columns(self.wanted, self.kinds, self.place)
         for name in (named.user, named.item):
             _check_id(name, self.kinds, self.place)
+        kind = self.kinds[named.time] if named.time is not None else pl.Date()
+        if not (kind.is_numeric() or kind in (pl.String, pl.Date, pl.Datetime)):
+            raise DataError(f"{self.place}: column {named.time} holds {kind}; times are dates, numbers or text")
 
     def schema(self) -> pl.Schema:
         """The columns of the interactions; times are seconds with fractions."""
@@ -73,10 +76,8 @@ class MappedEvents:
         reasons["neither a time nor a position"] = ~ordered
         read = frame.select(*frame.columns, *(value.alias(_new(name)) for name, value in values.items()))
         good, faults = sift(read, reasons)
-        return {
-            INTERACTIONS: good.select(pl.col(_new(name)).cast(kind).alias(name) for name, kind in self.schema().items()),
-            FAULTY: faults,
-        }
+        columns = [pl.col(_new(name)).cast(kind).alias(name) for name, kind in self.schema().items()]
+        return {INTERACTIONS: good.select(columns), FAULTY: faults}
 
 
 @dataclass(frozen=True)

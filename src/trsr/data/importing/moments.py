@@ -21,7 +21,7 @@ def seconds(name: str, kind: pl.DataType, unit: Unit | None = None, form: str | 
     """
     value = pl.col(name)
     if kind.is_temporal():
-        return _since_1970(value.cast(pl.Datetime("us")))
+        return _since_1970(value)
     if kind != pl.String:
         return _number(value, unit)
     if form is not None:
@@ -53,4 +53,5 @@ def _iso(text: pl.Expr) -> pl.Expr:
 
 
 def _since_1970(moment: pl.Expr) -> pl.Expr:
-    return moment.dt.epoch("us") / 1_000_000
+    micro = moment.dt.epoch("us")  # too large for a float in far years
+    return micro // 1_000_000 + (micro % 1_000_000) / 1_000_000

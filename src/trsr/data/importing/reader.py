@@ -25,6 +25,7 @@ _BUILT_IN = (
     "dataset_folder",
     "mind",
     "amazon_m2",
+    "amazon18_splits",
     "amazon_reviews",
     "movielens",
     "goodreads",
