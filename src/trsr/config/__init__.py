@@ -1,5 +1,6 @@
 """Settings of every component, one class each: pydantic models that refuse unknown keys and round-trip through YAML."""
 
+from trsr.config.baselines import BaselineName, EmbeddingConfig
 from trsr.config.data import BookshopConfig, CandidateConfig, DataConfig, SplitConfig
 from trsr.config.experiment import EvaluationConfig, ExperimentConfig, SummaryMethod, load_experiment, with_data_path
 from trsr.config.importing import CleaningConfig, ColumnMap, FilterConfig, ImportConfig, TableConfig, TablesConfig
@@ -10,11 +11,13 @@ from trsr.config.summaries import BackendConfig, SummaryConfig
 __all__ = [
     "AttentionPath",
     "BackendConfig",
+    "BaselineName",
     "BookshopConfig",
     "CandidateConfig",
     "CleaningConfig",
     "ColumnMap",
     "DataConfig",
+    "EmbeddingConfig",
     "EvaluationConfig",
     "ExperimentConfig",
     "FilterConfig",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from trsr.config.baselines import BaselineName, EmbeddingConfig
 from trsr.config.data import CandidateConfig, DataConfig, SplitConfig
 from trsr.config.ranking import PromptConfig, RankerConfig, TrainingConfig
 from trsr.config.settings import Count, Seed, Settings, parse_settings, read_yaml
@@ -26,7 +27,9 @@ class ExperimentConfig(Settings):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     seed: Seed = 7
-    methods: Annotated[list[SummaryMethod], Field(min_length=1)] = ["none", "hierarchical", "recurrent"]
+    methods: list[SummaryMethod] = ["none", "hierarchical", "recurrent"]
+    baselines: list[BaselineName] = ["popularity"]
+    embedding: EmbeddingConfig = EmbeddingConfig()
     data: DataConfig
     split: SplitConfig = SplitConfig()
     candidates: CandidateConfig = CandidateConfig()
@@ -40,8 +43,11 @@ class ExperimentConfig(Settings):
     def _whole(self) -> Self:
         if (self.data.path is None) == (self.data.bookshop is None):
             raise ValueError("data: give either path (a dataset folder) or bookshop (the built-in data)")
-        if len(set(self.methods)) < len(self.methods):
-            raise ValueError("methods names one twice; keep one of them")
+        for key, names in (("methods", self.methods), ("baselines", self.baselines)):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key} names one twice; keep one of them")
+        if not self.methods and not self.baselines:
+            raise ValueError("methods and baselines are both empty; name at least one model")
         if self.training.tune == "full" and self.ranker.quantization != "none":
             raise ValueError("training.tune full cannot train 4-bit weights; take lora, or ranker.quantization none")
         return self

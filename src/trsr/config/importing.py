@@ -60,7 +60,7 @@ class ColumnMap(Settings):
     position: str | None = None
     rating: str | None = None
     weight: str | None = None
-    attributes: Annotated[dict[str, str], Field(min_length=1)] | None = None
+    attributes: dict[str, str] | None = None
 
     @model_validator(mode="after")
     def _one_kind_of_time(self) -> Self:
@@ -102,11 +102,8 @@ class TablesConfig(Settings):
 
     @model_validator(mode="after")
     def _users(self) -> Self:
-        columns = self.interactions.columns
-        if columns.user is None:
+        if self.interactions.columns.user is None:
             raise ValueError("interactions.columns: name the column of the user")
-        if columns.time is None and columns.position is None:
-            raise ValueError("interactions.columns: name the column of the time or of the position")
         return self
 
 

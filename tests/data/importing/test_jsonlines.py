@@ -145,7 +145,7 @@ def test_the_first_record_is_found_behind_lines_that_are_none():
 
 FIELDS = {"id": pl.String, "stars": pl.Float64, "day": pl.Int64}
 VALUES = TEXT | st.integers(-10, 10) | st.sampled_from(
-    [5.0, 2.5, 1e300, "5.0", "7", "-", True, None, [], {}, ["a"], {"a": 1}, 2**53, 2**63, -(2**70), "1e3", " 4", "", "nan"]
+    [5.0, 2.5, "5.0", "7", "-", True, None, [], {}, ["a"], {"a": 1}, 2**53, 2**63, -(2**70), "1e3", " 4", "", "nan"]
 )  # fmt: skip
 
 

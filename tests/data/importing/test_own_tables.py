@@ -193,7 +193,6 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (tables(columns={"time": None}), "name the column of the time or of the position"),
         (tables(columns={"user": None}), "name the column of the user"),
         (tables(columns={"time_unit": "ms", "time_format": "%Y"}), "give one of them"),
         (tables({"encoding": "utf-16"}), "write the file as utf-8"),
@@ -206,9 +205,16 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
         parse_settings(TablesConfig, settings, "import.yaml")
 
 
-def test_without_a_map_it_says_what_it_wants(tmp_path):
+def test_maps_of_too_little_are_refused(tmp_path):
+    source = csv_source(tmp_path)
     with pytest.raises(ConfigError, match="say under tables"):
-        imported("table", csv_source(tmp_path), tmp_path)
+        imported("table", source, tmp_path)
+    with pytest.raises(ConfigError, match="name the column of the time or of the position"):
+        imported("table", source, tmp_path, tables=tables(columns={"time": None}))
+    with pytest.raises(ConfigError, match="names no file"):
+        imported("table", source, tmp_path, tables=tables({"file": "."}))
+    with pytest.raises(DataError, match="no column beside sku"):
+        imported("table", source, tmp_path, tables=tables({"columns": {"item": "sku", "attributes": {}}}))
 
 
 def test_it_is_never_guessed(tmp_path):

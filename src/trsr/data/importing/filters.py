@@ -39,7 +39,7 @@ def _by_row(
         if getattr(config, setting) is not None and column not in names:
             raise ConfigError(f"{setting}: the source has no {column}; leave the filter out")
     if config.min_rating is not None:
-        conditions[f"rated below {config.min_rating:g} or not rated"] = pl.col(RATING) >= config.min_rating
+        conditions[f"rated below {config.min_rating:g} or not rated"] = pl.col(RATING).fill_nan(None) >= config.min_rating
     if config.since is not None:
         conditions[f"before {config.since} or without a time"] = pl.col(TIME) >= _seconds(config.since)
     if config.until is not None:
@@ -58,12 +58,20 @@ def _seconds(moment: datetime) -> float:
 
 
 def _without_repeats(events: pl.LazyFrame, which: str, names: list[str], removed: dict[str, int]) -> pl.LazyFrame:
-    clock = [name for name in (TIME, POSITION) if name in names]
     frame = events.collect(engine="streaming")
-    order = frame.with_row_index("row").sort(*clock, "row", descending=which == "last", nulls_last=which == "last")
+    order = frame.with_row_index("row")
+    order = order.sort(*_clock(frame, names), "row", descending=which == "last", nulls_last=which == "last")
     rows = order.unique([USER, ITEM], keep="first", maintain_order=True)["row"].sort()
     removed["repeats of a user's item"] = frame.height - len(rows)
     return frame[rows].lazy()
+
+
+def _clock(frame: pl.DataFrame, names: list[str]) -> list[str]:
+    """What orders events, as in a dataset folder: time where every event has one, else the position."""
+    clock = [name for name in (TIME, POSITION) if name in names]
+    if len(clock) == 2 and frame[TIME].has_nulls() and not frame[POSITION].has_nulls():
+        return [POSITION]
+    return clock
 
 
 def _with_enough(events: pl.LazyFrame, config: FilterConfig, removed: dict[str, int]) -> pl.LazyFrame:

@@ -73,6 +73,9 @@ def _as_text(record: Mapping[str, Any], name: str) -> str | None:
 
 
 def _whole(record: Mapping[str, Any], name: str) -> int | None:
+    whole = record.get(name)
+    if type(whole) is int and -(2**63) <= whole < 2**63:
+        return whole
     value = optional_number(record, name)
     if value is None:
         return None

@@ -20,7 +20,7 @@ from trsr.data.importing.parquet import ParquetRows, parquet_kinds
 from trsr.data.importing.reader import Layout, Table
 from trsr.data.importing.rows import RowFormat
 from trsr.data.importing.source import Source, SourceFile
-from trsr.errors import DataError
+from trsr.errors import ConfigError, DataError
 
 _JSON = (".jsonl", ".ndjson", ".json")
 _DELIMITED = (".csv", ".tsv", ".tab", ".txt", ".dat")
@@ -33,6 +33,8 @@ _LOOKED_AT = 2**20
 
 def files_of(source: Source, config: TableConfig, endings: Sequence[str] = ENDINGS) -> list[SourceFile]:
     """The files of one table: those called so, or else the tables in a folder called so; `DataError` for none."""
+    if not PurePosixPath(config.file).name:
+        raise ConfigError(f"file: {config.file} names no file; give its name, its folder or a pattern")
     named = [file for file in source.files if PurePosixPath(file.name).match(config.file)]
     if not named:
         tables = [file for file in source.files if file.name.lower().endswith(tuple(endings))]
@@ -44,7 +46,12 @@ def files_of(source: Source, config: TableConfig, endings: Sequence[str] = ENDIN
 
 
 def mapped_layout(items: Sequence[SourceFile], interactions: Sequence[SourceFile], tables: TablesConfig) -> Layout:
-    """The layout of files whose columns are mapped; `DataError` where they have not what they are mapped to."""
+    """The layout of files whose columns are mapped; `DataError` where they have not what they are mapped to.
+
+    `ConfigError` where nothing is mapped that orders the events.
+    """
+    if tables.interactions.columns.time is None and tables.interactions.columns.position is None:
+        raise ConfigError("tables: interactions: columns: name the column of the time or of the position")
     reads, notes = [], []
     first: MappedItems | None = None
     for file in items:
