@@ -61,7 +61,7 @@ def test_wrong_usage_ends_with_2(trsr, arguments):
 
 
 def test_a_bug_ends_with_1_and_its_traceback(trsr, monkeypatch):
-    monkeypatch.setattr("trsr.data.dataset.Dataset.from_folder", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("trsr.experiment.data_check.survey_folder", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):  # Python ends with 1 and shows the traceback
         trsr("data", "check", "somewhere")
 
@@ -70,7 +70,7 @@ def test_ctrl_c_ends_with_130_and_says_that_the_work_is_kept(trsr, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trsr.data.dataset.Dataset.from_folder", interrupted)
+    monkeypatch.setattr("trsr.experiment.data_check.survey_folder", interrupted)
     outcome = trsr("data", "check", "somewhere")
     assert outcome.code == 130
     assert outcome.complaint == "stopped; what a run or a store has kept is not done again"

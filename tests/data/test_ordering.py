@@ -25,6 +25,18 @@ def test_row_order_changes_nothing(rows, seed, shuffle):
 
 
 @settings(max_examples=60, deadline=None)
+@given(rows=rows, seed=st.integers(), clock=st.sampled_from(["timestamp", "position"]))
+def test_a_sorted_table_which_is_not_sorted_again_comes_out_the_same(rows, seed, clock):
+    columns = ("user_id", "item_id", clock, "rating")
+    ordered = sorted(rows, key=lambda row: (row[0], row[2]))
+    one, two = (load(ITEMS, make_events(*some, columns=columns), seed) for some in (ordered, ordered[::-1]))
+    assert one.interactions.equals(two.interactions)
+    assert one.report == two.report
+    pairs = {row[:2] for row in one.interactions.select("user_id", "item_id").rows()}
+    assert one.report.kept_repeats == one.interactions.height - len(pairs)
+
+
+@settings(max_examples=60, deadline=None)
 @given(rows=rows, seed=st.integers(0, 5))
 def test_time_is_never_contradicted(rows, seed):
     dataset = load(ITEMS, make_events(*rows, columns=("user_id", "item_id", "timestamp", "rating")), seed)

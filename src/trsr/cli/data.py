@@ -14,21 +14,35 @@ app = typer.Typer(help="Look at data, make synthetic data.", no_args_is_help=Tru
 def check(
     folder: Annotated[Path, typer.Argument(help="Dataset folder with items.parquet and interactions.parquet.")],
     min_rating: Annotated[float | None, typer.Option(help="Leave out events rated lower.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Experiment YAML whose settings hold.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Whose tokenizer counts: a folder or a name; that of the settings.")
+    ] = None,
+    no_tokens: Annotated[bool, typer.Option("--no-tokens", help="Count words only.")] = False,
+    rate: Annotated[float | None, typer.Option(help="Calls a second, as measured, to tell the time.", min=0)] = None,
+    price_in: Annotated[float | None, typer.Option(help="Price of a million tokens read.", min=0)] = None,
+    price_out: Annotated[float | None, typer.Option(help="Price of a million tokens written.", min=0)] = None,
+    html: Annotated[Path | None, typer.Option(help="Write all of it as one page that loads nothing.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Read a dataset folder as a run would and say what was found and cleaned."""
-    from trsr.config import DataConfig
-    from trsr.data.dataset import Dataset
+    """Say what is wrong with a dataset folder and what its prompts would cost, before an LLM is paid to read it."""
+    from trsr.cli.data_check import check_terms, print_check
+    from trsr.evaluation.data_page import write_data_page
+    from trsr.experiment.data_check import check_data, check_settings
+    from trsr.progress import stage
 
-    dataset = Dataset.from_folder(folder, DataConfig(path=folder, min_rating=min_rating), seed=0)
+    terms = check_terms(rate, price_in, price_out, model, no_tokens)
+    with stage("data check") as progress:
+        settings = check_settings(folder, config, min_rating)
+        content = check_data(settings, model, not no_tokens, terms, progress.advance).as_dict()
+    if html is not None:
+        write_data_page(content, html)
     if as_json:
-        attributes = list(dataset.attributes)
-        print_json({"name": dataset.name, "attributes": attributes, **dataset.report.as_dict()})
+        print_json(content if html is None else {**content, "html": str(html)})
         return
-    for line in dataset.report.lines():
-        typer.echo(line)
-    typer.echo(f"attributes: {', '.join(dataset.attributes)}")
-    typer.echo(f"split by real time is {'possible' if dataset.has_time else 'not possible'}")
+    print_check(content)
+    if html is not None:
+        typer.echo(f"page: {html}")
 
 
 @app.command()

@@ -12,6 +12,7 @@ from trsr.prompts.inert import make_inert
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from trsr.evaluation.comparisons import Comparison
     from trsr.experiment.profiles import Growth
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -31,11 +32,19 @@ def print_metrics(metrics: dict[str, dict[str, dict[str, float]]], full: bool = 
     Console(width=None if _is_terminal() else 120).print(rich_table(metrics, full=full))
 
 
+def print_comparisons(comparisons: "Sequence[Comparison]", full: bool = False) -> None:
+    """One sentence for every comparison: in the first metric, or with `full` in all."""
+    from trsr.evaluation.comparisons import first_metric, sentence
+
+    for comparison in comparisons if full else first_metric(comparisons):
+        typer.echo(make_inert(sentence(comparison)))
+
+
 def print_story(story: dict[str, Any], shown: int = 6) -> None:
     """One user's story: blocks, the summary as it grew and the first candidates with their probabilities."""
     from rich.markup import escape
 
-    console = _console()
+    console = make_console()
     user = escape(make_inert(story["user_id"]))
     console.print(f"\n[bold]{user}[/bold], {story['method']} summary, ranked by {story['model']}")
     blocks, steps = story["blocks"], story["steps"]
@@ -70,7 +79,7 @@ def print_growth(growth: "Growth") -> None:
     """A user's blocks, and what each step changed of the summary; then the summaries of earlier versions."""
     from rich.markup import escape
 
-    console, profile = _console(), growth.profile
+    console, profile = make_console(), growth.profile
     console.print(
         f"[bold]{escape(make_inert(profile.user))}[/bold], {profile.method} summary of {profile.events} events, "
         f"{len(profile.calls)} calls to {escape(profile.model or 'no LLM')}, {_date(profile.created)}"
@@ -102,7 +111,8 @@ def _date(moment: int) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _console() -> "Console":
+def make_console() -> "Console":
+    """As wide as the terminal, and 120 columns where there is none."""
     from rich.console import Console
 
     return Console(width=None if _is_terminal() else 120, highlight=False)

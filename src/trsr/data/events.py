@@ -5,6 +5,7 @@ them from counts alone, so a table that is cleaned in parts of whole users comes
 Rows are counted from 1 in messages.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,10 +97,28 @@ def clean_events(part: pl.DataFrame, survey: EventSurvey) -> CleanEvents:
     typed = _typed(table.collect_schema(), survey.place)
     if not survey.positioned:
         table = table.select(pl.exclude(POSITION))
-    frame = table.with_columns(**typed).filter(pl.col(ITEM).is_in(survey.known.implode())).collect()
+    table = table.with_columns(**typed)
+    if survey.report.unknown_items:
+        table = table.filter(pl.col(ITEM).is_in(survey.known.implode()))
+    frame = table.collect()
     distinct = _drop_exact_repeats(frame, MOMENT if survey.timed else POSITION)
     kept = distinct if survey.minimum is None else distinct.filter(pl.col(RATING) >= survey.minimum)
     return CleanEvents(kept, frame.height - distinct.height, distinct.height - kept.height)
+
+
+def tied_rows(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series | None:
+    """Which rows have the same values of `columns` as a neighbour; None where the frame is not sorted by these.
+
+    In a sorted frame that are all rows that share their values with another.
+    """
+    descends, equal = pl.lit(value=False), pl.lit(value=True)
+    for name in columns:
+        before = pl.col(name).shift()
+        descends |= equal & (pl.col(name) < before)
+        equal &= pl.col(name) == before
+    if frame.select(pl.any_horizontal(pl.col(columns).null_count() > 0) | descends.any()).item():
+        return None
+    return frame.select((equal | equal.shift(-1)).fill_null(value=False)).to_series()
 
 
 def nothing_rated(survey: EventSurvey) -> DataError:
@@ -144,8 +163,6 @@ def _far(kind: pl.DataType) -> pl.Expr:
 
 def _counts(table: pl.LazyFrame, kinds: pl.Schema, typed: dict[str, pl.Expr], is_unknown: pl.Expr) -> dict[str, Any]:
     no_time = typed[MOMENT].is_null()
-    # Polars holds a whole column to filter inside an aggregate; `when` keeps this one to the memory of a batch.
-    unknown_ids = pl.when(is_unknown).then(typed[ITEM])
     counts = {
         "rows": pl.len(),
         "no_user": blank_text(typed[USER]).sum(),
@@ -154,10 +171,14 @@ def _counts(table: pl.LazyFrame, kinds: pl.Schema, typed: dict[str, pl.Expr], is
         "no_time": no_time.sum(),
         "no_position": pl.col(POSITION).null_count() if POSITION in kinds else pl.len(),
         "unknown": is_unknown.sum(),
-        "unknown_no_time": (is_unknown & no_time).sum(),
-        "example": unknown_ids.min(),
     }
-    return table.select(**counts).collect(engine="streaming").row(0, named=True)
+    counted = table.select(**counts).collect(engine="streaming").row(0, named=True)
+    if not counted["unknown"]:
+        return counted | {"unknown_no_time": 0, "example": None}
+    # Polars holds a whole column to filter inside an aggregate; `when` keeps this one to the memory of a batch.
+    example = pl.when(is_unknown).then(typed[ITEM]).min()
+    of_unknown = table.select(unknown_no_time=(is_unknown & no_time).sum(), example=example)
+    return counted | of_unknown.collect(engine="streaming").row(0, named=True)
 
 
 def _first(table: pl.LazyFrame, condition: pl.Expr) -> dict[str, Any]:
@@ -224,6 +245,9 @@ def _whole_table(report: CleaningReport, kinds: pl.Schema, counts: dict[str, Any
 def _drop_exact_repeats(frame: pl.DataFrame, clock: str) -> pl.DataFrame:
     """One event per user, item and `clock`: the earliest position, then the highest rating and weight."""
     event = [USER, ITEM, clock]
+    tied = tied_rows(frame, [USER, clock])
+    if tied is not None and not frame.filter(tied).select(pl.struct(event).is_duplicated()).to_series().any():
+        return frame
     repeated = frame.select(pl.struct(event).is_duplicated()).to_series()
     if not repeated.any():
         return frame

@@ -42,10 +42,11 @@ class History:
 class Histories:
     """The histories of a dataset folder in the order of user ids, those that `Dataset.from_folder` would give.
 
-    `items`, `attributes` and `name` are those of `Dataset`. `report` and `users` (how many there are) are None until
-    one iteration reached its end: they need every event. Memory holds the items, the rows of eight parts and what the
-    work on one part takes; a part has about `events_per_part` events, more where one user has more. Every iteration
-    and `of` read the file as it was when it was opened here; once it is replaced they end with a `DataError`.
+    `items`, `attributes` and `name` are those of `Dataset`; time orders events if `timed`. `report` and `users` (how
+    many there are) are None until one iteration reached its end: they need every event. Memory holds the items, the
+    rows of eight parts and what the work on one part takes; a part has about `events_per_part` events, more where one
+    user has more. Every iteration and `of` read the file as it was when it was opened here; once it is replaced they
+    end with a `DataError`.
     """
 
     def __init__(self, folder: Path, config: DataConfig, seed: int, events_per_part: int = 500_000) -> None:
@@ -63,15 +64,15 @@ class Histories:
             self._user = _user(table)
             self._bounds = _bounds(table.select(self._user), self._survey.rows, events_per_part)
         # An event without a time may be a repeat or rated low, so what is left says which clock orders.
-        self._timed = self._survey.timed or not any(part.frame[MOMENT].has_nulls() for part in self._parts())
-        if config.min_rating is not None and all(part.frame.is_empty() for part in self._parts()):
+        self.timed = self._survey.timed or not any(part.frame[MOMENT].has_nulls() for part in self.cleaned_parts())
+        if config.min_rating is not None and all(part.frame.is_empty() for part in self.cleaned_parts()):
             raise nothing_rated(self._survey)
 
     def __iter__(self) -> Iterator[History]:
         """Every user with an event, sorted by id as Python sorts text; sets `report` and `users` at the end."""
         report = self._survey.report
-        for part in self._parts():
-            events, tied = order_events(part.frame, self._seed, timed=self._timed)
+        for part in self.cleaned_parts():
+            events, tied = order_events(part.frame, self._seed, timed=self.timed)
             report = report.with_part(
                 events, exact_repeats=part.exact_repeats, low_ratings=part.low_ratings, tied_events=tied
             )
@@ -81,12 +82,18 @@ class Histories:
     def of(self, user: str) -> History:
         """The history of one user, of whom alone events are kept; `DataError` if nobody has this id."""
         part = clean_events(self._read(self._user == user), self._survey)
-        events, _ = order_events(part.frame, self._seed, timed=self._timed)
+        events, _ = order_events(part.frame, self._seed, timed=self.timed)
         for history in _by_user(events):
             return history
         raise DataError(f"{self.name}: user {user!r} has no events; check the id")
 
-    def _parts(self) -> Iterator[CleanEvents]:
+    @property
+    def report_of_table(self) -> CleaningReport:
+        """The clean-ups that only the whole table tells; `with_part` adds those of the parts."""
+        return self._survey.report
+
+    def cleaned_parts(self) -> Iterator[CleanEvents]:
+        """The events of all users, not in order: parts of whole users, whose ids ascend from part to part."""
         edges = [None, *self._bounds, None]
         for first in range(0, len(edges) - 1, PARTS_PER_PASS):
             inner = edges[first : first + PARTS_PER_PASS + 1]

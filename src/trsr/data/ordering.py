@@ -9,10 +9,11 @@ depends on neither, differs from seed to seed, and is the same on every machine.
 
 from hashlib import blake2b
 
+import numpy as np
 import polars as pl
 
 from trsr.data.columns import ITEM, ORDER, POSITION, TIME, USER
-from trsr.data.events import MOMENT
+from trsr.data.events import MOMENT, tied_rows
 from trsr.data.seeds import seed_key
 
 TIE = "tie"
@@ -27,12 +28,23 @@ def order_events(events: pl.DataFrame, seed: int, *, timed: bool) -> tuple[pl.Da
     """
     clock = [MOMENT] if timed else []
     clock += [POSITION] if POSITION in events.columns else []
-    events = events.with_columns((pl.len().over(USER, *clock) > 1).alias(TIE))
+    known = tied_rows(events, [USER, *clock])
+    if known is not None and not known.any():  # sorted already, as an import writes it
+        return events.with_columns(_places(events)), 0
+    is_tied = pl.len().over(USER, *clock) > 1 if known is None else known
+    events = events.with_columns(is_tied.alias(TIE))
     tied = events.filter(TIE)
     ranks = pl.Series(TIE, _hashes(tied, seed), dtype=pl.UInt64)
     alone = events.filter(~pl.col(TIE)).with_columns(pl.lit(0, pl.UInt64).alias(TIE))
     ordered = pl.concat([alone, tied.with_columns(ranks)]).sort(USER, *clock, TIE)
-    return ordered.with_columns(pl.int_range(pl.len()).over(USER).alias(ORDER)), tied.height
+    return ordered.with_columns(_places(ordered)), tied.height
+
+
+def _places(ordered: pl.DataFrame) -> pl.Series:
+    """0..n-1 within each user."""
+    rows = np.arange(ordered.height)
+    starts = np.flatnonzero((ordered[USER] != ordered[USER].shift()).fill_null(value=True).to_numpy())
+    return pl.Series(ORDER, rows - np.repeat(starts, np.diff(starts, append=ordered.height)))
 
 
 def _hashes(tied: pl.DataFrame, seed: int) -> list[int]:

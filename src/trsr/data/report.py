@@ -32,14 +32,14 @@ class CleaningReport:
         self, events: pl.DataFrame, *, exact_repeats: int, low_ratings: int, tied_events: int
     ) -> "CleaningReport":
         """The report with the clean `events` of further users, and what cleaning did to these, added."""
-        lengths = events[USER].value_counts()["count"]
+        lengths = _lengths(events[USER])
         return replace(
             self,
             users=self.users + lengths.len(),
             events=self.events + events.height,
             exact_repeats=self.exact_repeats + exact_repeats,
             low_ratings=self.low_ratings + low_ratings,
-            kept_repeats=self.kept_repeats + events.height - events.select(USER, ITEM).n_unique(),
+            kept_repeats=self.kept_repeats + _repeats(events),
             tied_events=self.tied_events + tied_events,
             single_event_users=self.single_event_users + int((lengths == 1).sum()),
         )
@@ -65,3 +65,20 @@ class CleaningReport:
         ]
         size = f"{self.users:,} users, {self.events:,} events, {self.items:,} items; ordered by {self.ordered_by}"
         return [size, *(f"{count:,} {what}" for count, what in notes if count)]
+
+
+def _lengths(users: pl.Series) -> pl.Series:
+    """How often each user occurs; quick where the events of each are together."""
+    runs = users.rle().struct.unnest()
+    if runs["value"].n_unique() == runs.height:
+        return runs["len"]
+    return runs.group_by("value").agg(pl.col("len").sum())["len"]
+
+
+def _repeats(events: pl.DataFrame) -> int:
+    """Events whose user has another with the same item before; only those whose hash occurs twice are looked at."""
+    hashes = events.select(pl.col(USER).hash(1) ^ pl.col(ITEM).hash(2)).to_series()
+    ordered = hashes.sort()
+    twice = ordered.filter(ordered == ordered.shift()).unique()
+    some = events.filter(hashes.is_in(twice.implode()))
+    return some.height - some.select(USER, ITEM).n_unique()

@@ -25,7 +25,7 @@ def clean_items(
         raise DataError(f"{place}: row {row}: {ITEM} is empty; give the row an id or delete it")
     attributes = _attributes(frame, wanted, place)
     items, identical = _unique_items(frame.select(ITEM, *attributes), place)
-    empty = items.select(pl.all_horizontal(_blank(name, items.schema[name]) for name in attributes).sum()).item()
+    empty = items.select(pl.all_horizontal(blank_value(name, items.schema[name]) for name in attributes).sum()).item()
     if empty == items.height:
         raise DataError(f"{place}: no item has text in {', '.join(attributes)}; fill at least one attribute")
     report = replace(
@@ -91,7 +91,8 @@ def _unique_items(frame: pl.DataFrame, place: str) -> tuple[pl.DataFrame, int]:
     return items, frame.height - items.height
 
 
-def _blank(name: str, kind: pl.DataType) -> pl.Expr:
+def blank_value(name: str, kind: pl.DataType) -> pl.Expr:
+    """Whether an attribute of this kind is absent or says nothing."""
     value = pl.col(name)
     if kind == pl.String:
         return blank_text(value)

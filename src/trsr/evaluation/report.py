@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from trsr.evaluation.charts import interval_plot, loss_curves, recall_curves
+from trsr.evaluation.comparisons import p_text
 from trsr.evaluation.evaluate import CHANCE, Metrics
+from trsr.evaluation.page import render_page
 from trsr.evaluation.protocol import describe_protocol
 from trsr.evaluation.run_files import RunFiles, Story, read_run
 from trsr.evaluation.table import best_models, metric_columns, model_rows, number, shared_protocol, with_bounds
@@ -52,24 +52,21 @@ def write_report(run: Path) -> Path:
 
 def render_report(files: RunFiles) -> str:
     """The page as text; everything that comes from data is escaped."""
-    environment = Environment(
-        loader=PackageLoader("trsr.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
     columns = metric_columns(files.metrics)
     protocol = shared_protocol(columns)
     curves = zip_longest(recall_curves(files.training), loss_curves(files.training))
     firsts = [first for kind in ("recall", "mrr") for first in [c for c in columns if c.startswith(f"{kind}@")][:1]]
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        "report.html.j2",
         run=files,
         headline=headline(files.metrics),
         protocol=describe_protocol(protocol),
         columns=[column.removesuffix(f"/{protocol}") for column in columns],
         table={model: _cells(files.metrics, model, columns) for model in model_rows(files.metrics)},
+        comparisons=[
+            comparison for metric in firsts for comparison in files.comparisons if comparison.metric == metric
+        ],
+        p_text=p_text,
         intervals=[interval_plot(files.metrics, metric) for metric in firsts],
         curves=[plot for pair in curves for plot in pair if plot],
         stories=[(story, story_steps(story)) for story in files.stories],

