@@ -422,7 +422,7 @@ def test_files_that_are_not_there_or_no_parquet_are_named(trsr, run, tmp_path):
     assert trsr("evaluate", absent, scores).complaint.startswith(f"{absent}: no such file")
     outcome = trsr("evaluate", run / "candidates.parquet", run / "config.yaml")
     assert outcome.code == DATA
-    assert outcome.complaint.startswith(f"{run / 'config.yaml'}: not readable as Parquet")
+    assert outcome.complaint.startswith(f"{run / 'config.yaml'}: not a Parquet file")
     outcome = trsr("report", tmp_path)
     assert outcome.code == DATA
     assert outcome.complaint == f"{tmp_path / 'metrics.json'}: no such file; a report needs a folder made by `trsr run`"

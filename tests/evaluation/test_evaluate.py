@@ -4,7 +4,7 @@ import pytest
 
 from trsr.config import EvaluationConfig
 from trsr.errors import DataError
-from trsr.evaluation.evaluate import evaluate, read_scores
+from trsr.evaluation.evaluate import evaluate
 from trsr.evaluation.protocol import describe_protocol, negative_protocol
 
 CONFIG = EvaluationConfig(ks=[3, 1], resamples=100)
@@ -150,6 +150,17 @@ def test_scores_that_do_not_fit_the_candidates_are_refused_in_one_sentence(candi
     assert str(refusal.value) == sentence
 
 
+def test_an_id_that_would_break_the_line_is_quoted(candidates):
+    broken = candidates.with_columns(item_id=pl.lit("i\n") + pl.col("item_id"))
+    with pytest.raises(DataError) as refusal:
+        evaluate(broken, {"mine": make_scores(candidates).with_columns(pl.col("item_id") + "\x1b[2J")}, CONFIG)
+    assert str(refusal.value).startswith(
+        r"scores of mine: no score for a candidate in example e0, item 'i\ni0' (30 such"
+    )
+    with pytest.raises(DataError, match=r"no column score \(found example_id, item_id, 'a\\tb'\);"):
+        evaluate(candidates, {"mine": make_scores(candidates).rename({"score": "a\tb"})}, CONFIG)
+
+
 def test_the_name_chance_is_kept(candidates):
     with pytest.raises(DataError, match=r"^scores of chance: this name is kept for the constant scorer"):
         evaluate(candidates, {"chance": make_scores(candidates)}, CONFIG)
@@ -167,14 +178,3 @@ def test_examples_without_anything_to_rank_are_refused(candidates, label, kind):
 def test_no_candidates_at_all_are_refused(candidates):
     with pytest.raises(DataError, match=r"^candidates: no rows"):
         evaluate(candidates.clear(), {}, CONFIG)
-
-
-def test_scores_files_are_read_or_refused_by_name(tmp_path, candidates):
-    good, broken, absent = (tmp_path / name for name in ("[good].parquet", "broken.parquet", "absent.parquet"))
-    make_scores(candidates).write_parquet(good)
-    broken.write_text("example_id,item_id,score\n")
-    assert read_scores(good).equals(make_scores(candidates))
-    with pytest.raises(DataError, match=r"broken\.parquet: not readable as Parquet \(.+\); write the scores again$"):
-        read_scores(broken)
-    with pytest.raises(DataError, match=r"absent\.parquet: no such file; give a Parquet file with the columns"):
-        read_scores(absent)

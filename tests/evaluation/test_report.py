@@ -46,6 +46,18 @@ TRAINING = {
     ],
     "best_step": 500,
 }
+COMPARISON = {
+    "metric": "recall@3/u20",
+    "model": f"trsr-recurrent {EVIL}",
+    "against": "popularity",
+    "difference": 0.1722,
+    "low": 0.0811,
+    "high": 0.2633,
+    "p": 0.0004,
+    "p_holm": 0.0008,
+    "smallest_detectable": 0.1234,
+    "users": 1080,
+}
 CHECKS = [{"check": "target in prompts", "result": "ok", "detail": f"0 of 12 {EVIL}"}]
 
 
@@ -102,6 +114,22 @@ def test_every_optional_file_adds_its_section(full_run):
         assert text in page
 
 
+def test_comparisons_stand_under_the_results_with_their_power(full_run):
+    uncertain = COMPARISON | {"metric": "mrr@3/u20", "p_holm": 0.3, "difference": -0.05, "smallest_detectable": None}
+    write_json(full_run / "comparisons.json", [uncertain, COMPARISON, COMPARISON | {"metric": "hit@3/u20"}])
+    page = write_report(full_run).read_text()
+    assert headings(page)[:3] == ["Results", "Is it better?", "Training"]
+    table = page.split('id="better"')[1].split("</table>")[0]
+    assert "<script" not in table
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr><th scope=\"row\">.*?</tr>", table)]
+    assert rows == [
+        ["popularity", "recall@3/u20", ".172<small>[.081, .263]</small>", "&lt; .001", ".123"],
+        ["popularity", "mrr@3/u20", "-.050<small>[.081, .263]</small>", ".300", "–"],
+    ]
+    assert table.count('class="best"') == 1
+    assert "1,080 users could show" in table
+
+
 def test_text_from_data_cannot_become_markup(full_run):
     page = write_report(full_run).read_text()
     assert "<script" not in page
@@ -147,8 +175,17 @@ def test_a_failed_report_leaves_the_old_one(run):
         ("metrics.json", '{"a": {"auc": {"mean": 1}}}', r"metrics\.json: a\.auc\.low: Field required; write this"),
         ("manifest.json", "[1]", r"manifest\.json: .*; write this file again with `trsr run`$"),
         ("config.yaml", None, r"config\.yaml: no such file"),
+        (
+            "comparisons.json",
+            '[{"metric": "auc"}]',
+            r"comparisons\.json: 0\.model: Field required; write this file again",
+        ),
         ("stories.json", '[{"user_id": "u"}]', r"stories\.json: 0\.target: Field required; write this file again"),
-        ("summaries.parquet", "text", r"summaries\.parquet: not readable as Parquet \(.+\); run again$"),
+        (
+            "summaries.parquet",
+            "text",
+            r"summaries\.parquet: not a Parquet file \(it starts with 'text'\); convert it to Parquet$",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(run, file, content, sentence):

@@ -5,33 +5,44 @@ from typing import Annotated
 
 import typer
 
-from trsr.cli.output import Json, print_json, print_metrics
+from trsr.cli.output import Json, print_comparisons, print_json, print_metrics
+
+COMPARISONS = "comparisons"
 
 
 def evaluate(
     candidates: Annotated[Path, typer.Argument(help="candidates.parquet")],
     scores: Annotated[list[Path], typer.Argument(help="One or more scores.parquet; the file name names the model.")],
     k: Annotated[list[int] | None, typer.Option(help="Cut-offs, repeatable; 3, 5 and 10 where not given.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Show every metric.")] = False,
+    against: Annotated[
+        str | None, typer.Option(help="The model to compare the others with; the first scores file where not given.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Show every metric, and every comparison.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Metrics with intervals for any scores file, beside chance."""
+    """Metrics with intervals for any scores file, beside chance, and whether one is better than another."""
+    from dataclasses import asdict
+
     from trsr.config import EvaluationConfig, parse_settings
     from trsr.data.candidates import read_candidates
+    from trsr.data.reading import read_table
     from trsr.errors import ConfigError
+    from trsr.evaluation.comparisons import compare_with
     from trsr.evaluation.evaluate import evaluate as measure
-    from trsr.evaluation.evaluate import read_scores
 
     names = [path.stem for path in scores]
     if len(set(names)) < len(names):
         raise ConfigError(f"evaluate: two scores files share a name among {', '.join(names)}; rename one")
+    if COMPARISONS in names:
+        raise ConfigError(f"evaluate: {COMPARISONS} names a part of what is printed; rename that scores file")
     config = parse_settings(EvaluationConfig, {"ks": k} if k else {}, "evaluate")
-    frames = {path.stem: read_scores(path) for path in scores}
-    metrics = measure(read_candidates(candidates), frames, config).metrics
+    evaluation = measure(read_candidates(candidates), {path.stem: read_table(path) for path in scores}, config)
+    comparisons = compare_with(evaluation, names[0] if against is None else against, config)
     if as_json:
-        print_json(metrics)
+        print_json(evaluation.metrics | {COMPARISONS: [asdict(comparison) for comparison in comparisons]})
     else:
-        print_metrics(metrics, full)
+        print_metrics(evaluation.metrics, full)
+        print_comparisons(comparisons, full)
 
 
 def report(run: Annotated[Path, typer.Argument(help="Run folder.")], as_json: Json = False) -> None:

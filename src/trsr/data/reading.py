@@ -10,6 +10,8 @@ import polars as pl
 from trsr.errors import DataError
 
 MAGIC = b"PAR1"
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What polars raises on a damaged file; a panic is no `Exception`."""
 
 
 def dataset_files(folder: Path) -> tuple[Path, Path]:
@@ -24,7 +26,7 @@ def read_table(path: Path) -> pl.DataFrame:
     _check_start(path)
     try:
         return pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError):
+    except UNREADABLE:
         raise _damaged(path) from None
 
 
@@ -53,7 +55,7 @@ class ScannedTable:
         """Around all that collects: `DataError` if the file turns out damaged or is not the one that was opened."""
         try:
             yield
-        except (pl.exceptions.PolarsError, OSError):
+        except UNREADABLE:
             self._check_version()
             raise _damaged(self.path) from None
         self._check_version()

@@ -1,7 +1,6 @@
 """From saved candidates and any model's scores to metrics with intervals; every model ranks the same candidates."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -61,17 +60,6 @@ def evaluate(candidates: pl.DataFrame, scores: dict[str, pl.DataFrame], config: 
     return Evaluation(metrics, _per_user_frame(candidates["user_id"], per_user, names), protocol)
 
 
-def read_scores(path: Path) -> pl.DataFrame:
-    """Read one scores file; `evaluate` checks what is in it. Raises `DataError` where it is no Parquet file."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give a Parquet file with the columns example_id, item_id and score")
-    try:
-        return pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: not readable as Parquet ({reason}); write the scores again") from None
-
-
 def _check_rankable(candidates: pl.DataFrame) -> None:
     """Ranking needs a positive and a negative in every example."""
     if candidates.is_empty():
@@ -86,7 +74,7 @@ def _check_rankable(candidates: pl.DataFrame) -> None:
         lacking = positives.filter(wrong)
         if len(lacking):
             raise DataError(
-                f"candidates: example {lacking['example_id'][0]} has no {missing} candidate "
+                f"candidates: example {_shown(lacking['example_id'][0])} has no {missing} candidate "
                 f"({_count(len(lacking), 'such example')}); leave it out or add one"
             )
 
@@ -125,8 +113,9 @@ def _align(candidates: pl.DataFrame, frame: pl.DataFrame, model: str) -> Floats:
 def _check_columns(candidates: pl.DataFrame, frame: pl.DataFrame, model: str) -> None:
     absent = [name for name in (*PAIR, "score") if name not in frame.columns]
     if absent:
+        found = ", ".join(map(_shown, frame.columns)) or "none"
         raise DataError(
-            f"scores of {model}: no column {' or '.join(absent)} (found {', '.join(frame.columns) or 'none'}); "
+            f"scores of {model}: no column {' or '.join(absent)} (found {found}); "
             "write the columns example_id, item_id and score"
         )
     for name in PAIR:
@@ -143,8 +132,13 @@ def _refuse(offending: pl.DataFrame, model: str, fact: str, remedy: str) -> None
     if offending.is_empty():
         return
     example, item = offending.select(PAIR).row(0)
-    place = f"in example {example}, item {item} ({_count(len(offending), 'such row')})"
+    place = f"in example {_shown(example)}, item {_shown(item)} ({_count(len(offending), 'such row')})"
     raise DataError(f"scores of {model}: {fact} {place}; {remedy}")
+
+
+def _shown(name: str | None) -> str:
+    """A name as it is, or quoted and escaped where it would break the line."""
+    return str(name) if name is None or name.isprintable() else repr(name)
 
 
 def _count(number: int, what: str) -> str:

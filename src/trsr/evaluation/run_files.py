@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import polars as pl
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from trsr.data.reading import read_table
 from trsr.errors import DataError
+from trsr.evaluation.comparisons import Comparison
 from trsr.evaluation.evaluate import Metrics
 from trsr.evaluation.intervals import Interval
 
@@ -79,6 +80,7 @@ class RunFiles:
     training: dict[str, TrainingLog] = field(default_factory=dict)
     stories: list[Story] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
     summaries: str = ""
 
 
@@ -103,6 +105,7 @@ def read_run(run: Path) -> RunFiles:
         },
         stories=_load_if_there(run / "stories.json", TypeAdapter(list[Story])),
         checks=_load_if_there(run / "checks.json", TypeAdapter(list[Check])),
+        comparisons=_load_if_there(run / "comparisons.json", TypeAdapter(list[Comparison])),
         summaries=_describe_table(run / "summaries.parquet"),
     )
 
@@ -133,8 +136,5 @@ def _describe_table(path: Path) -> str:
     """Size and columns of a Parquet file in one line, empty where there is none."""
     if not path.exists():
         return ""
-    try:
-        frame = pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: not readable as Parquet ({str(error).splitlines()[0]}); run again") from None
+    frame = read_table(path)
     return f"{len(frame):,} rows; columns {', '.join(frame.columns)}"
