@@ -22,7 +22,7 @@ def whole(data: bytes) -> bytes:
 
 
 @given(LINES, st.integers(1, 9), st.booleans(), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_blocks_add_up_to_the_file_and_know_their_lines(data, size, bom, quoted):
     given_data = BOM * bom + data
     line = 1

@@ -12,7 +12,7 @@ from trsr.data.importing.delimited import Delimited
 from trsr.errors import DataError
 
 CELL = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\r"), max_size=12) | st.sampled_from(
-    ["", '"', '""', ",", "\n", "a\nb\n", ' "', "\t", " ", "''", "5\" x 7\"", "x" * 300, "\u2028", "\ufeff"]
+    ["", '"', '""', ",", "\n", "a\nb\n", ' "', "\t", " ", "''", '5" x 7"', "x" * 300, "\u2028", "\ufeff"]
 )
 NAMES = ("one", "two", "three")
 
@@ -52,7 +52,7 @@ def both_ways(form: Delimited, data: bytes, size: int):
 @given(st.integers(1, 3).flatmap(tables), st.integers(1, 40), st.booleans(), st.sampled_from(["\n", "\r\n"]))
 @example([("", "", "\t")], 5, False, "\n")
 @example([("a", '""')], 5, False, "\n")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_table_that_csv_writes_comes_back(rows, size, bom, ending):
     width = len(rows[0]) if rows else 2
     if width == 1:  # a row of white space alone is a blank line
@@ -65,14 +65,14 @@ def test_any_table_that_csv_writes_comes_back(rows, size, bom, ending):
 
 
 @given(st.lists(st.text('ab,"\n\r ', max_size=8), max_size=10), st.integers(1, 20))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_no_text_is_read_differently_by_the_quick_way(lines, size):
     both_ways(Delimited(("one", "two"), ("one", "two")), "\n".join(lines).encode(), size)
 
 
 @given(st.lists(st.sampled_from([b"a", b"\t", b"\n", b"\r", b'"', b" ", b"\xff", b"\0", b"::", b":"]), max_size=25),
        st.integers(1, 9), st.sampled_from(["\t", "::"]), st.integers(1, 3))  # fmt: skip
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_without_quotes_the_ways_are_the_same_too(parts, size, separator, width):
     both_ways(Delimited(NAMES[:width], NAMES[:width], separator=separator, quoted=False), b"".join(parts), size)
 
@@ -80,7 +80,7 @@ def test_without_quotes_the_ways_are_the_same_too(parts, size, separator, width)
 @given(st.lists(st.tuples(*[st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\r\n\t"),
                                     min_size=1, max_size=9)] * 2), max_size=9),
        st.integers(1, 30), st.sampled_from(["\n", "\r\n"]))  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_without_quoting_every_character_is_itself(rows, size, ending):
     data = "".join("\t".join(row) + ending for row in rows).encode()
     found, faults = both_ways(Delimited(("a", "b"), ("a", "b"), separator="\t", quoted=False), data, size)
@@ -187,6 +187,6 @@ def test_a_carriage_return_alone_is_a_character():
 
 
 def test_an_encoding_of_two_bytes_a_character():
-    data = "id,text\n1,表示\n2,\"ソ, 十\"\n".encode("shift_jis")
+    data = 'id,text\n1,表示\n2,"ソ, 十"\n'.encode("shift_jis")
     rows, faults = both_ways(Delimited(("id", "text"), encoding="shift_jis"), data, 6)
     assert (rows, faults) == ([(2, "1", "表示"), (3, "2", "ソ, 十")], [])

@@ -24,7 +24,9 @@ from trsr.data.importing.jsonlines import (
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=10) | st.sampled_from(
     ["it's", '"', "\\", "\\n", "\n", "\t", "True", "None, 'x'", "u'a'", "\x00", "\x7f", "\u2028", "{", "é\\'"]
 )
-SCALAR = TEXT | st.integers(-(2**60), 2**60) | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False)
+SCALAR = (
+    TEXT | st.integers(-(2**60), 2**60) | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False)
+)
 RECORDS = st.lists(
     st.dictionaries(st.sampled_from(["id", "title", "tags", "price"]), SCALAR | st.lists(SCALAR, max_size=3)),
     max_size=8,
@@ -48,9 +50,9 @@ def test_every_record_comes_back_with_its_line(records, size, ending, ascii_only
 
 
 @given(RECORDS)
-@example([{"title": "it's \"so\""}])
+@example([{"title": 'it\'s "so"'}])
 @example([{"title": "\ud7ff\\'\\\\'"}])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_python_literals_are_read_as_python_reads_them(records):
     data = "".join(repr(record) + "\n" for record in records).encode()
     rows, faults = read(as_written(literals=True), data)
@@ -159,7 +161,7 @@ VALUES = TEXT | st.integers(-10, 10) | st.sampled_from(
     ),
     st.integers(1, 60),
 )  # fmt: skip
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_line_is_read_differently_by_the_quick_way(lines, size):
     data = "\n".join(lines).encode()
     form = JsonColumns(FIELDS)

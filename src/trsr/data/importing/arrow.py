@@ -103,7 +103,7 @@ def _exactly(stream: IO[bytes], size: int, file: SourceFile) -> bytes:
 def _frame(part: bytes, file: SourceFile) -> pl.DataFrame:
     try:
         return pl.read_ipc_stream(io.BytesIO(part + _END))
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, OSError):  # the latter from what a compressed batch is
         raise _damaged(file) from None
 
 

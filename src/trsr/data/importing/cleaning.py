@@ -98,7 +98,7 @@ def _is_entity(name: str) -> bool:
 
 
 def _lists(text: str) -> str:
-    """What a list of texts in Python's or JSON's notation says, or as numpy prints it; the text itself if it is none."""
+    """What a list of texts as Python, JSON or numpy writes it says; the text itself if it is none."""
     stripped = text.strip()
     if not _LISTED.fullmatch(stripped):
         return text

@@ -68,7 +68,8 @@ class Delimited:
 
     def _header(self, block: Block, file: SourceFile) -> tuple[tuple[str, ...] | None, int]:
         """The names in the first record, None if all lines are blank; how many bytes of the block were read for it."""
-        records = _Records(block, self)
+        *lines, _ = block.data.split(b"\n", _LONGEST_RECORD)
+        records = _Records(replace(block, data=b"".join(line + b"\n" for line in lines)), self)
         line, names = next(iter(records), (0, []))
         for at, reason, _ in records.faults:
             raise DataError(
@@ -102,7 +103,8 @@ class Delimited:
             return None
         data, separator = readable
         quotes = self.quoted and b'"' in data
-        if quotes and not _well_quoted(data, separator):
+        rows = _rows(data, separator) if quotes else None
+        if quotes and (rows is None or (rows.separators != len(names) - 1).any()):
             return None
         read = [place for place, name in enumerate(names) if quotes or name in self.wanted or name == names[-1]]
         try:
@@ -116,20 +118,17 @@ class Delimited:
             )
         except pl.exceptions.PolarsError:
             return None
-        number = pl.int_range(block.line, block.line + frame.height, dtype=pl.Int64, eager=True)
-        if frame.height != block.lines:
-            inside = _counts_inside(frame, "\n") if quotes else pl.Series([0])
-            if frame.height + inside.sum() != block.lines:
-                return None
-            number = number + inside.cum_sum().shift(1, fill_value=0).cast(pl.Int64)
-        counts = _counts_inside(frame, separator) if quotes else None
-        if not _all_fields(frame, counts, number - block.line, data, separator, names):
+        if frame.height != (block.lines if rows is None else rows.lines.size):
+            return None
+        if rows is None and not _all_fields(frame, data, separator, names):
             return None
         if len(names) == 1 and frame.to_series().str.strip_chars(_BLANK).fill_null("").eq("").any():
             return None
         if quotes and b'""' in data:
             frame = frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
-        return frame.with_columns(number.alias(LINE))
+        if rows is None:
+            return frame.with_columns(pl.int_range(block.line, block.line + pl.len(), dtype=pl.Int64).alias(LINE))
+        return frame.with_columns(pl.Series(LINE, rows.lines + block.line))
 
     def _readable(self, block: Block) -> tuple[bytes, str] | None:
         """The block in UTF-8 with a separator of one character; None where it is seen that Polars would misread it."""
@@ -167,50 +166,49 @@ def _behind(block: Block, begin: int) -> Block:
     return replace(block, data=block.data[begin:], line=block.line + block.data.count(b"\n", 0, begin))
 
 
-def _all_fields(
-    frame: pl.DataFrame, inside: pl.Series | None, first: pl.Series, data: bytes, separator: str, names: Sequence[str]
-) -> bool:
-    """Whether every row has as many separators as belong, less those `inside` its fields; it begins at line `first`.
+def _all_fields(frame: pl.DataFrame, data: bytes, separator: str, names: Sequence[str]) -> bool:
+    """Whether every line of text without quotes has as many separators as belong.
 
     Polars leaves out what a row has too much and fills up with nulls what it has too little.
     """
-    most = 0 if inside is None else int(inside.sum())
-    if data.count(separator.encode()) - most != frame.height * (len(names) - 1):
+    if data.count(separator.encode()) != frame.height * (len(names) - 1):
         return False
     if not frame[names[-1]].null_count():
         return True  # no row has too little, so none has too much
-    counts = np.add.reduceat(_separators(data, separator), first.to_numpy())
-    if inside is not None:
-        counts = counts - inside.to_numpy()
-    return bool((counts == len(names) - 1).all())
+    rows = _rows(data, separator, quoted=False)
+    return rows is not None and bool((rows.separators == len(names) - 1).all())
 
 
-def _well_quoted(data: bytes, separator: str) -> bool:
-    """Whether quotes stand around whole fields, and twice within them; Polars takes others too, and some of them away.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Where rows begin, in lines from 0, and how many separators each has outside of quotes."""
 
-    Quotes open and close in turn, a pair within a field closes it and opens it again.
+    lines: npt.NDArray[np.int64]
+    separators: npt.NDArray[np.int64]
+
+
+def _rows(data: bytes, separator: str, quoted: bool = True) -> _Rows | None:
+    """The rows of a text that ends with a line feed; None where quotes do not stand around whole fields.
+
+    Quotes open and close in turn, and a pair within a field closes it and opens it again. Polars takes others too, and
+    some of them away.
     """
     characters = np.frombuffer(data, dtype=np.uint8)
-    at = np.flatnonzero(characters == ord('"'))
-    if at.size % 2:
-        return False
-    ends = np.zeros(256, dtype=np.bool_)
-    ends[[ord(separator), ord("\n"), ord('"')]] = True
-    before, behind = characters[at[::2] - 1], characters[at[1::2] + 1]  # the last character of all is a line feed
-    return bool(ends[before].all() and ends[behind].all())
-
-
-def _separators(data: bytes, separator: str) -> npt.NDArray[np.int64]:
-    """How many there are in each line."""
-    characters = np.frombuffer(data, dtype=np.uint8)
-    found = characters[np.flatnonzero((characters == ord(separator)) | (characters == ord("\n")))]
-    return np.diff(np.flatnonzero(found == ord("\n")), prepend=-1) - 1
-
-
-def _counts_inside(frame: pl.DataFrame, what: str) -> pl.Series:
-    """How often `what` stands in the fields of each row."""
-    counts = (pl.col(name).str.count_matches(what, literal=True).fill_null(0) for name in frame.columns)
-    return frame.select(pl.sum_horizontal(counts).alias("inside")).to_series()
+    part, end, quote = ord(separator), ord("\n"), ord('"')
+    at = np.flatnonzero((characters == part) | (characters == end) | (characters == quote if quoted else False))
+    marks = characters[at]
+    if quoted:
+        quotes = at[marks == quote]
+        around = characters[np.concatenate([quotes[::2] - 1, quotes[1::2] + 1])]  # the last character ends a line
+        if quotes.size % 2 or not ((around == part) | (around == end) | (around == quote)).all():
+            return None
+        outside = np.cumsum(marks == quote, dtype=np.uint8) % 2 == 0
+        ends = np.flatnonzero(outside[marks == end])
+        marks = marks[outside & (marks != quote)]
+    else:
+        ends = np.arange(np.count_nonzero(marks == end))
+    counts = np.diff(np.flatnonzero(marks == end), prepend=-1) - 1
+    return _Rows(np.concatenate([[0], ends[:-1] + 1]).astype(np.int64), counts.astype(np.int64))
 
 
 def _no_text(text: str) -> str:
@@ -238,7 +236,7 @@ class _Records:
 
     def __iter__(self) -> Iterator[_Record]:
         """Half a surrogate pair stands for a byte that is no text."""
-        lines = [line.decode(self._form.encoding, "surrogateescape") for line in self._block.data.split(b"\n")[:-1]]
+        lines = self._block.data.decode(self._form.encoding, "surrogateescape").split("\n")[:-1]
         at = 0
         while at < len(lines):
             taken, values, reason = self._record(lines, at)

@@ -39,7 +39,9 @@ def _by_row(
         if getattr(config, setting) is not None and column not in names:
             raise ConfigError(f"{setting}: the source has no {column}; leave the filter out")
     if config.min_rating is not None:
-        conditions[f"rated below {config.min_rating:g} or not rated"] = pl.col(RATING).fill_nan(None) >= config.min_rating
+        conditions[f"rated below {config.min_rating:g} or not rated"] = (
+            pl.col(RATING).fill_nan(None) >= config.min_rating
+        )
     if config.since is not None:
         conditions[f"before {config.since} or without a time"] = pl.col(TIME) >= _seconds(config.since)
     if config.until is not None:
@@ -68,7 +70,7 @@ def _without_repeats(events: pl.LazyFrame, which: str, names: list[str], removed
 
 def _clock(frame: pl.DataFrame, names: list[str]) -> list[str]:
     """What orders events, as in a dataset folder: time where every event has one, else the position."""
-    clock = [name for name in (TIME, POSITION) if name in names]
+    clock = [name for name in names if name == TIME] + [name for name in names if name == POSITION]
     if len(clock) == 2 and frame[TIME].has_nulls() and not frame[POSITION].has_nulls():
         return [POSITION]
     return clock

@@ -1,10 +1,11 @@
 """A source of any format into a dataset folder: read in batches, checked by row, cleaned, filtered, written whole."""
 
+import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ from trsr.data.importing.rows import LINE, RowBatch
 from trsr.data.importing.source import Source
 from trsr.data.importing.uniqueness import Unique
 from trsr.data.importing.writing import ParquetWriter
-from trsr.errors import ConfigError, DataError
+from trsr.errors import ConfigError, DataError, TrsrError
 from trsr.files import whole_folder
 from trsr.progress import Stage, stage
 
 INFO = "import.json"
+_LONGEST_MESSAGE = 2000
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,19 @@ def import_dataset(
     """Write the dataset folder `destination` from the files at `source`; it appears whole or not at all.
 
     `format_name` is the name of a reader, or "auto". `more` are places of further files of the source.
-    With `replace` a dataset folder that stands there is replaced. Raises `DataError` for a source that cannot be used or has too many bad rows, `ConfigError` for settings that do
-    not fit it and for a destination that is taken.
+    With `replace` a dataset folder that stands there is replaced. Raises `DataError` for a source that cannot be used
+    or has too many bad rows, `ConfigError` for settings that do not fit it and for a destination that is taken.
     """
     config = config or ImportConfig()
     started = time.perf_counter()
-    _check_destination(source, destination, replace)
-    origin = Source(source, *more)
+    for place in (source, *more):
+        _check_apart(place, destination)
+    _check_destination(destination, replace)
+    with _one_sentence(source):
+        return _import(format_name, Source(source, *more), destination, config, started)
+
+
+def _import(format_name: str, origin: Source, destination: Path, config: ImportConfig, started: float) -> ImportReport:
     reader, recognised = choose_reader(format_name, origin)
     if config.locale is not None and "locale" not in reader.options:
         raise ConfigError(f"locale: format {reader.name} has no locales; leave it out")
@@ -115,13 +123,36 @@ def import_dataset(
         _Import(layout, config, folder, report).run()
         report.seconds = round(time.perf_counter() - started, 3)
         content = report.as_dict() | {"config": config.model_dump(mode="json")}
-        (folder / INFO).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (folder / INFO).write_text(text, encoding="utf-8", errors="backslashreplace")  # a name of a file may be no text
     return report
 
 
-def _check_destination(source: Path, destination: Path, replace: bool) -> None:
-    if source.exists() and destination.resolve().is_relative_to(source.resolve()) and source.is_dir():
+@contextmanager
+def _one_sentence(source: Path) -> Iterator[None]:
+    """An error of a panic in Polars, and one line for names and values of a source that have several."""
+    try:
+        yield
+    except (pl.exceptions.PanicException, csv.Error):  # the latter from a reader that looks at first lines
+        raise DataError(f"{source}: a file there is damaged; fetch or write it again") from None
+    except TrsrError as error:
+        told = str(error)
+        if told.isprintable() and len(told) <= _LONGEST_MESSAGE:
+            raise
+        told = "".join(character if character.isprintable() else " " for character in told)
+        if len(told) > _LONGEST_MESSAGE:
+            told = f"{told[: _LONGEST_MESSAGE // 2]} ... {told[-_LONGEST_MESSAGE // 2 :]}"
+        raise type(error)(told) from None
+
+
+def _check_apart(source: Path, destination: Path) -> None:
+    if source.is_dir() and destination.resolve().is_relative_to(source.resolve()):
         raise ConfigError(f"{destination}: lies inside the source; choose a place outside {source}")
+    if source.resolve().is_relative_to(destination.resolve()):
+        raise ConfigError(f"{destination}: the source is in it; choose another name")
+
+
+def _check_destination(destination: Path, replace: bool) -> None:
     if not destination.exists():
         return
     if not replace:
@@ -136,7 +167,7 @@ class _Import:
         self.attributes = _attributes(layout.items, config)
         self.cleaned: Counter[str] = Counter()
         self.unique = Unique()
-        self.parts = folder / "interactions.parts.parquet"
+        self.parts, self.events_read = folder / "interactions.parts.parquet", 0
 
     def run(self) -> None:
         self.report.attributes = list(self.attributes.values())
@@ -164,6 +195,7 @@ class _Import:
                     self._table(table, writers, quarantine, work)
         if self.layout.impressions is not None:
             self.report.impressions = writers[IMPRESSIONS].rows
+        self.events_read = writers[INTERACTIONS].rows
 
     def _path(self, name: str) -> Path:
         return self.parts if name == INTERACTIONS else self.folder / f"{name}.parquet"
@@ -196,15 +228,19 @@ class _Import:
             raise DataError("the source holds no item that can be read; look at the first lines of its files")
 
     def _finish_interactions(self) -> None:
+        if not self.events_read:
+            raise DataError("the source holds no event that can be read; look at the first lines of its files")
         with stage("interactions") as work:
-            events = pl.scan_parquet(self.parts)
+            events = pl.scan_parquet(self.parts, glob=False)
             if self.layout.arrange is not None:
                 events = self.layout.arrange(events)
             events, self.report.removed = filter_events(events, self.unique.ids(), self.config.filters)
             path = self.folder / "interactions.parquet"
             events.sink_parquet(path)
             self.parts.unlink()
-            written = pl.scan_parquet(path).select(pl.len().alias("events"), pl.col(USER).n_unique().alias("users"))
+            written = pl.scan_parquet(path, glob=False).select(
+                pl.len().alias("events"), pl.col(USER).n_unique().alias("users")
+            )
             self.report.events, self.report.users = written.collect(engine="streaming").row(0)
             work.update(self.report.events)
         if not self.report.events:
@@ -218,7 +254,7 @@ def _batches(table: Table) -> Any:
     while True:
         try:
             batch: RowBatch | None = next(batches, None)
-        except pl.exceptions.PanicException:
+        except (pl.exceptions.PanicException, RecursionError):  # the latter where lists are in lists, hundreds deep
             raise DataError(f"{table.file.place}: the file is damaged; fetch or write it again") from None
         if batch is None:
             return

@@ -4,6 +4,8 @@ from typing import Literal
 
 import polars as pl
 
+from trsr.data.events import YEAR_9999
+
 _ISO = (
     r"^\s*(?<date>\d{4}-\d\d-\d\d)(?:[Tt ](?<time>\d\d:\d\d)(?<rest>:\d\d(?:\.\d+)?)?"
     r"\s?(?<zone>[Zz]|[+-]\d\d:?\d\d)?)?\s*$"
@@ -37,7 +39,7 @@ def whole_seconds(events: pl.LazyFrame, name: str) -> pl.LazyFrame:
 
 def _number(value: pl.Expr, unit: Unit | None) -> pl.Expr:
     number = value.cast(pl.Float64, strict=False) / _IN_A_SECOND[unit or "s"]
-    return pl.when(number.is_finite()).then(number)
+    return pl.when(number.is_finite() & (number >= -YEAR_9999)).then(number)
 
 
 def _iso(text: pl.Expr) -> pl.Expr:

@@ -50,7 +50,7 @@ class ParquetRows:
         if self.typed or kind.is_temporal():
             return pl.col(name)
         if kind.is_nested():
-            return pl.col(name).cast(pl.List(pl.String)) if kind == pl.List else pl.col(name)
+            return pl.col(name).cast(pl.List(pl.String)) if kind in (pl.List, pl.Array) else pl.col(name)
         return pl.col(name).cast(pl.String)
 
 

@@ -19,7 +19,7 @@ class Quarantine:
 
     def __init__(self, path: Path, max_bad: float) -> None:
         self.path, self.max_bad, self.rows = path, max_bad, 0
-        self._file = path.open("w", encoding="utf-8")
+        self._file = path.open("w", encoding="utf-8", errors="backslashreplace")
         self._of_file: Counter[str] = Counter()
         self._first = ""
 
@@ -45,7 +45,7 @@ class Quarantine:
     def end_of_file(self, file: SourceFile, rows: int) -> int:
         """How many rows of the file are bad, of `rows` in all; `DataError` if they are too many."""
         bad = self._of_file.total()
-        if bad > self.max_bad * rows:
+        if bad and (not rows or bad / rows > self.max_bad):
             often, times = self._of_file.most_common(1)[0]
             raise DataError(
                 f"{file.place}: {bad:,} of {rows:,} rows are bad, over {self.max_bad:.1%}; first {self._first}; "

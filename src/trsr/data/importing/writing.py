@@ -17,35 +17,52 @@ _AHEAD = 2
 class ParquetWriter:
     """Writes frames of one schema to `path` one behind the other; use it in a `with` block.
 
-    Polars pulls from a source, and an import pushes to several files at once, so each has a thread of its own. A file
-    without a batch has no rows. What goes wrong in the thread is raised by the next `write`, or at the end.
+    Polars pulls from a source, and an import pushes to several files at once, so each has a thread of its own from its
+    second batch on. A file without a batch has no rows. What goes wrong in the thread is raised by the next `write`, or
+    at the end.
     """
 
     def __init__(self, path: Path, schema: pl.Schema) -> None:
         self.path, self.schema, self.rows = path, schema, 0
+        self._first: pl.DataFrame | None = None
         self._batches: Queue[pl.DataFrame | None] = Queue(_AHEAD)
         self._failure: BaseException | None = None
-        self._thread = Thread(target=self._sink, name=f"writing {path.name}", daemon=True)
+        self._thread: Thread | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._batches.put(None)
-        self._thread.join()
-        if kind is None and self._failure is not None:
-            raise self._failure
+        if self._thread is not None:
+            self._batches.put(None)
+            self._thread.join()
+            if kind is None and self._failure is not None:
+                raise self._failure
+        elif kind is None:
+            batch = pl.DataFrame(schema=self.schema) if self._first is None else self._first
+            batch.write_parquet(self.path)
 
     def write(self, batch: pl.DataFrame) -> None:
         """Add rows; columns are taken by name."""
         if self._failure is not None:
             raise self._failure
-        if not batch.is_empty():
-            self._batches.put(batch.select(self.schema.names()))
-            self.rows += batch.height
+        if batch.is_empty():
+            return
+        batch = batch.select(self.schema.names())
+        if batch.schema != self.schema:
+            raise pl.exceptions.SchemaError(f"{self.path.name}: {batch.schema} where {self.schema} belongs")
+        self.rows += batch.height
+        if self._thread is None and self._first is None:
+            self._first = batch
+            return
+        if self._thread is None:
+            self._thread = Thread(target=self._sink, name=f"writing {self.path.name}", daemon=True)
+            self._thread.start()
+            self._batches.put(self._first)
+            self._first = None
+        self._batches.put(batch)
 
     def _sink(self) -> None:
         try:

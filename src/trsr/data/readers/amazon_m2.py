@@ -5,12 +5,14 @@ Parquet a list. `next_item`, where it is given, is the last event of its session
 same id is sold, and described, in several. A session has no id and is named by its file and line.
 """
 
+from collections.abc import Iterator, Sequence
+
 import polars as pl
 
 from trsr.config import ImportConfig
 from trsr.data.columns import ITEM, POSITION, USER
 from trsr.data.importing.delimited import Delimited
-from trsr.data.importing.parquet import ParquetRows
+from trsr.data.importing.parquet import ParquetRows, parquet_kinds
 from trsr.data.importing.reader import FAULTY, INTERACTIONS, ITEMS, Batches, Layout, Reader, Table
 from trsr.data.importing.rows import LINE, RowFormat, sift
 from trsr.data.importing.source import Source, SourceFile
@@ -22,6 +24,7 @@ _NO_PRICE = 40_000_000.07
 
 _ITEMS = pl.Schema({ITEM: pl.String, **dict.fromkeys(_ATTRIBUTES, pl.String), "price": pl.Float64})
 _EVENTS = pl.Schema({USER: pl.String, ITEM: pl.String, POSITION: pl.Int64})
+_LIST = "prev_items"
 _LISTED = r"^\[\s*(?:(?:'[^'\s]+'|\"[^\"\s]+\")\s*,?\s*)*\]$"
 
 
@@ -46,16 +49,27 @@ def _layout(source: Source, config: ImportConfig) -> Layout:
         *(Table(file, _rows(file, ("id", "locale", *_ATTRIBUTES), ()), _Products(config.locale)) for file in products),
         *(
             Table(
-                file, _rows(file, ("prev_items", "next_item", "locale"), ("next_item",)), _Sessions(file, config.locale)
+                file, _rows(file, ("prev_items", "next_item", "locale"), ("next_item",)), _Sessions(name, config.locale)
             )
-            for file in sessions
+            for name, file in _named(sessions)
         ),
     ]
     return Layout(reads, _ITEMS, _EVENTS)
 
 
+def _named(files: Sequence[SourceFile]) -> Iterator[tuple[str, SourceFile]]:
+    """The files with names of their own: without folders and ending where that tells them apart."""
+    stems = [file.base.rpartition(".")[0] for file in files]
+    for stem, file in zip(stems, files, strict=True):
+        yield (stem if stems.count(stem) == 1 else file.name), file
+
+
 def _rows(file: SourceFile, wanted: tuple[str, ...], optional: tuple[str, ...]) -> RowFormat:
     if file.base.lower().endswith(".parquet"):
+        for name, kind in parquet_kinds(file).items():
+            is_list = isinstance(kind, pl.List | pl.Array) and not kind.inner.is_nested()
+            if name in wanted and (kind.is_temporal() or (kind.is_nested() and not (is_list and name == _LIST))):
+                raise DataError(f"{file.place}: column {name} holds {kind}; write text, and {_LIST} as lists of text")
         return ParquetRows(wanted, optional)
     return Delimited(wanted, optional=optional)
 
@@ -82,8 +96,8 @@ class _Products:
 
 
 class _Sessions:
-    def __init__(self, file: SourceFile, locale: str | None) -> None:
-        self.stem, self.locale = file.base.rpartition(".")[0], locale
+    def __init__(self, name: str, locale: str | None) -> None:
+        self.name, self.locale = name, locale
 
     def __call__(self, frame: pl.DataFrame) -> Batches:
         reasons = {"no locale": pl.col("locale").is_null(), "no prev_items": pl.col("prev_items").is_null()}
@@ -96,7 +110,7 @@ class _Sessions:
             good = good.with_columns(inner.str.split(" "))
         all_items = pl.concat_list("prev_items", pl.col("next_item").fill_null(""))
         events = good.select(
-            pl.format("{}-{}", pl.lit(self.stem), pl.col(LINE).cast(pl.String).str.zfill(8)).alias(USER),
+            pl.format("{}-{}", pl.lit(self.name), pl.col(LINE).cast(pl.String).str.zfill(8)).alias(USER),
             "locale",
             all_items.list.eval(pl.element().filter(pl.element() != "")).alias(ITEM),
         ).with_columns(pl.int_ranges(pl.col(ITEM).list.len()).alias(POSITION))

@@ -5,6 +5,9 @@ part, and has no times; clicks have the time of their impression. Items shown be
 impression.
 """
 
+import re
+from itertools import pairwise
+
 import polars as pl
 
 from trsr.config import ImportConfig
@@ -19,6 +22,7 @@ _NEWS = ("id", "category", "subcategory", "title", "abstract", "url", "title_ent
 _BEHAVIORS = ("impression", "user", "time", "history", "shown")
 _TIME = "%m/%d/%Y %I:%M:%S %p"
 _PARTS = ("train", "dev", "test")
+_ENDS_IN_PART = re.compile(rf"(?:^|[^a-z]|small|large|demo)({'|'.join(_PARTS)})$")
 _PART, _PLACE = "part", "place"
 _KEPT = (USER, ITEM, TIME)
 
@@ -48,6 +52,11 @@ def _layout(source: Source, config: ImportConfig) -> Layout:
     if not news or not behaviors:
         raise DataError(f"{source.path}: MIND has behaviors.tsv and news.tsv; give the folder or archive of both")
     behaviors = sorted(behaviors, key=_part_of)
+    for one, other in pairwise(behaviors):
+        if _part_of(one) == _part_of(other):
+            raise DataError(
+                f"{source.path}: {one.name} and {other.name} are of one part, {_PARTS[_part_of(one)]}; give one"
+            )
     news_rows = Delimited(_NEWS[:5], _NEWS, separator="\t", quoted=False)
     seen = [
         Table(file, Delimited(_BEHAVIORS, _BEHAVIORS, separator="\t", quoted=False), _Part(file)) for file in behaviors
@@ -56,9 +65,12 @@ def _layout(source: Source, config: ImportConfig) -> Layout:
 
 
 def _part_of(file: SourceFile) -> int:
-    """0 for training, 1 for dev, 2 for test, by the name of the folder; alone it is training."""
-    folder = file.folder.lower()
-    return next((number for number, name in enumerate(_PARTS) if folder.endswith(name)), 0)
+    """0 for training, 1 for dev, 2 for test, by the name of the innermost folder that tells; alone it is training."""
+    for folder in reversed(file.folder.lower().split("/")):
+        told = _ENDS_IN_PART.search(folder)
+        if told:
+            return _PARTS.index(told[1])
+    return 0
 
 
 def _news(frame: pl.DataFrame) -> Batches:
