@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,20 @@ def test_a_folder_that_is_read_only_is_named(tmp_path, write):
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(ConfigError, match="Permission denied"), write(tmp_path / "locked" / "new"):
         pass
+
+
+def test_an_interrupt_between_the_renames_keeps_the_folder_that_was_there(tmp_path, monkeypatch):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "old").touch()
+    rename = Path.rename
+
+    def interrupted(path, target):
+        if path.name.endswith(".partial"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "kept") as work:
+        (work / "new").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept" / "old").exists()

@@ -39,6 +39,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
 
     def clean_up() -> None:
+        if old.exists() and not path.exists():  # something came between the two renames
+            old.rename(path)
         for folder in (work, old):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -48,12 +50,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         yield work
         if path.exists():
             path.rename(old)
-        try:
-            work.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
+        work.rename(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,3 +1,4 @@
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -6,8 +7,9 @@ from scipy.stats import chisquare
 from small_data import CONFIG, make_dataset
 
 from trsr.config import SplitConfig
-from trsr.data.candidates import check_candidates, read_candidates, sample_candidates
+from trsr.data.candidates import _events, check_candidates, read_candidates, sample_candidates
 from trsr.data.dataset import Dataset
+from trsr.data.negatives import Tasks
 from trsr.data.splits import make_examples
 from trsr.errors import DataError
 
@@ -97,6 +99,47 @@ def test_negatives_and_the_place_of_the_target_are_uniform(size):
     assert chisquare(of_target["count"].to_list()).pvalue > 1e-3
     ids = places.filter(pl.col("label") == 0).with_columns(number=pl.col("item_id").str.slice(1).cast(pl.Int64))
     assert abs(ids.select(pl.corr("place", "number")).item()) < 0.03  # 3.8 standard errors
+
+
+def test_interactions_and_lists_of_items_give_the_same():
+    dataset = make_dataset(users=60)
+    frame = make_examples(dataset, SplitConfig(by="last", targets_per_user=3), CONFIG, 7).frame
+    catalogue = dataset.items["item_id"]
+    some = frame.filter(pl.col("user_id") > "u030")  # the events of the others are left out
+    by_lists = sample_candidates(some, dataset.histories(), catalogue.to_list(), 5, 7)
+    assert sample_candidates(some, dataset.interactions, catalogue, 5, 7).equals(by_lists)
+    with pytest.raises(KeyError, match="nobody"):
+        sample_candidates(some.with_columns(user_id=pl.lit("nobody")), dataset.interactions, catalogue, 5, 7)
+
+
+def test_a_long_history_is_never_drawn_from_a_large_catalogue():
+    # a quarter of 1,300 items is forbidden, so one draw in four must be drawn again
+    history = [f"i{number:04d}" for number in range(300)]
+    frame = pl.concat([one_user(history, cut, 1)[0].with_columns(example_id=pl.lit(f"u@{cut}")) for cut in range(300)])
+    found = sample_candidates(frame, {"u": history}, [f"i{number:04d}" for number in range(1300)], 20, 7)
+    drawn = found.filter(pl.col("label") == 0).with_columns(
+        number=pl.col("item_id").str.slice(1).cast(pl.Int64), cut=pl.col("example_id").str.slice(2).cast(pl.Int64)
+    )
+    assert (drawn["number"] > drawn["cut"]).all()
+    assert (drawn.group_by("example_id").agg(pl.col("item_id").n_unique())["item_id"] == 20).all()
+    later = drawn.filter((pl.col("number") < 300) & (pl.col("cut") < 100))
+    assert later["number"].n_unique() > 190  # items after the cut are not spared
+
+
+@settings(max_examples=100, deadline=None)
+@given(world=worlds())
+def test_the_coarse_table_never_misses_a_history_item(world):
+    catalogue, histories, rows, _, _ = world
+    frame = tasks(*rows).sort("example_id")
+    events = _events(frame, histories)
+    encoded = Tasks.encode(frame, events, pl.Series(catalogue))
+    codes = np.tile(np.arange(len(catalogue), dtype=np.int32), (frame.height, 1))
+    numbers = np.arange(frame.height)
+    maybe = encoded.may_be_in_history(numbers, codes)
+    exact = encoded.in_history(np.repeat(numbers, len(catalogue)), codes.ravel()).reshape(codes.shape)
+    for row, (_, user, cut, _) in enumerate(frame.rows()):
+        assert exact[row].tolist() == [item in histories[user][:cut] for item in sorted(catalogue)]
+    assert not (exact & ~maybe).any()
 
 
 @pytest.mark.parametrize("name", ["movielens_small3", "amazon18_industrial"])

@@ -1,12 +1,14 @@
 """Settings of an import: what is cleaned, what is kept, and how many bad rows are borne."""
 
 import codecs
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from trsr.config.settings import Count, Settings
+
+Moment = Annotated[datetime, AfterValidator(lambda moment: moment if moment.tzinfo else moment.replace(tzinfo=UTC))]
 
 
 class CleaningConfig(Settings):
@@ -32,8 +34,8 @@ class FilterConfig(Settings):
     """
 
     min_rating: float | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     repeats: Literal["keep", "first", "last"] = "keep"
     core: Count | None = None
     min_history: Count | None = None

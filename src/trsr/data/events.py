@@ -101,7 +101,10 @@ def clean_events(part: pl.DataFrame, survey: EventSurvey) -> CleanEvents:
     if survey.report.unknown_items:
         table = table.filter(pl.col(ITEM).is_in(survey.known.implode()))
     frame = table.collect()
-    distinct = _drop_exact_repeats(frame, MOMENT if survey.timed else POSITION)
+    clock = [MOMENT] * survey.timed + [POSITION] * survey.positioned
+    if tied_rows(frame, [USER, *clock]) is None:
+        frame = frame.sort(USER, *clock)  # which is faster than to look for repeats and ties all over the table
+    distinct = _drop_exact_repeats(frame, clock[0])
     kept = distinct if survey.minimum is None else distinct.filter(pl.col(RATING) >= survey.minimum)
     return CleanEvents(kept, frame.height - distinct.height, distinct.height - kept.height)
 

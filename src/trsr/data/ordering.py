@@ -10,13 +10,12 @@ depends on neither, differs from seed to seed, and is the same on every machine.
 from hashlib import blake2b
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from trsr.data.columns import ITEM, ORDER, POSITION, TIME, USER
 from trsr.data.events import MOMENT, tied_rows
 from trsr.data.seeds import seed_key
-
-TIE = "tie"
 
 
 def order_events(events: pl.DataFrame, seed: int, *, timed: bool) -> tuple[pl.DataFrame, int]:
@@ -28,16 +27,24 @@ def order_events(events: pl.DataFrame, seed: int, *, timed: bool) -> tuple[pl.Da
     """
     clock = [MOMENT] if timed else []
     clock += [POSITION] if POSITION in events.columns else []
-    known = tied_rows(events, [USER, *clock])
-    if known is not None and not known.any():  # sorted already, as an import writes it
-        return events.with_columns(_places(events)), 0
-    is_tied = pl.len().over(USER, *clock) > 1 if known is None else known
-    events = events.with_columns(is_tied.alias(TIE))
-    tied = events.filter(TIE)
-    ranks = pl.Series(TIE, _hashes(tied, seed), dtype=pl.UInt64)
-    alone = events.filter(~pl.col(TIE)).with_columns(pl.lit(0, pl.UInt64).alias(TIE))
-    ordered = pl.concat([alone, tied.with_columns(ranks)]).sort(USER, *clock, TIE)
-    return ordered.with_columns(_places(ordered)), tied.height
+    is_tied = tied_rows(events, [USER, *clock])
+    if is_tied is None:
+        events = events.sort(USER, *clock)
+        is_tied = tied_rows(events, [USER, *clock])
+        assert is_tied is not None
+    if is_tied.any():
+        events = events[_broken(events.filter(is_tied), is_tied, clock, seed)]
+    return events.with_columns(_places(events)), int(is_tied.sum())
+
+
+def _broken(tied: pl.DataFrame, is_tied: pl.Series, clock: list[str], seed: int) -> npt.NDArray[np.int64]:
+    """The order of the rows of a sorted table in which the `tied` among them follow their hashes."""
+    group = tied.select(pl.struct(USER, *clock).rle_id()).to_series().to_numpy()
+    by_hash = np.lexsort((np.array(_hashes(tied, seed), dtype=np.uint64), group))
+    order = np.arange(is_tied.len())
+    rows = np.flatnonzero(is_tied.to_numpy())
+    order[rows] = rows[by_hash]
+    return order
 
 
 def _places(ordered: pl.DataFrame) -> pl.Series:

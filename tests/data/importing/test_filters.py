@@ -124,8 +124,8 @@ def test_every_step_tells_what_it_took_out():
     assert removed == {
         "of unknown items": 1,
         "rated below 4 or not rated": 2,
-        "before 1970-01-01 00:00:00 or without a time": 1,
-        "at or after 1970-01-01 00:01:39 or without a time": 1,
+        "before 1970-01-01 00:00:00+00:00 or without a time": 1,
+        "at or after 1970-01-01 00:01:39+00:00 or without a time": 1,
         "repeats of a user's item": 1,
         "of users with fewer than 2 events": 2,
     }
@@ -150,3 +150,11 @@ def test_a_filter_by_what_is_not_there_is_refused(setting):
     events = pl.LazyFrame({USER: ["u"], ITEM: ["a"], POSITION: [0]})
     with pytest.raises(ConfigError, match=next(iter(setting))):
         filter_events(events, KNOWN, FilterConfig(**setting))
+
+
+def test_a_moment_without_a_zone_is_one_of_utc():
+    zone = timezone(timedelta(hours=2))
+    config = FilterConfig(since=datetime(2020, 1, 1), until=datetime(2020, 1, 1, 3, tzinfo=zone))
+    assert config.since == datetime(2020, 1, 1, tzinfo=UTC)
+    with pytest.raises(ValueError, match="is not before until"):
+        FilterConfig(since=datetime(2020, 1, 1, 1), until=datetime(2020, 1, 1, 3, tzinfo=zone))

@@ -1,7 +1,6 @@
 """Which events an import keeps; every filter tells how many it took out."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +42,9 @@ def _by_row(
             pl.col(RATING).fill_nan(None) >= config.min_rating
         )
     if config.since is not None:
-        conditions[f"before {config.since} or without a time"] = pl.col(TIME) >= _seconds(config.since)
+        conditions[f"before {config.since} or without a time"] = pl.col(TIME) >= config.since.timestamp()
     if config.until is not None:
-        conditions[f"at or after {config.until} or without a time"] = pl.col(TIME) < _seconds(config.until)
+        conditions[f"at or after {config.until} or without a time"] = pl.col(TIME) < config.until.timestamp()
     kept, counts = pl.lit(value=True), [pl.len().alias("all")]
     for name, condition in conditions.items():
         kept = kept & condition.fill_null(value=False)
@@ -53,10 +52,6 @@ def _by_row(
     left = events.select(counts).collect(engine="streaming").row(0)
     removed = {name: before - after for name, before, after in zip(conditions, left, left[1:], strict=False)}
     return (events.filter(kept) if any(removed.values()) else events), removed
-
-
-def _seconds(moment: datetime) -> float:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _without_repeats(events: pl.LazyFrame, which: str, names: list[str], removed: dict[str, int]) -> pl.LazyFrame:

@@ -16,6 +16,7 @@ from trsr.data.importing.parquet import ParquetRows, parquet_kinds
 from trsr.data.importing.reader import FAULTY, INTERACTIONS, ITEMS, Batches, Layout, Reader, Table
 from trsr.data.importing.rows import LINE, RowFormat, sift
 from trsr.data.importing.source import Source, SourceFile
+from trsr.data.validation import blank_text
 from trsr.errors import DataError
 
 _ATTRIBUTES = ("title", "brand", "price", "color", "size", "model", "material", "author", "desc")
@@ -83,7 +84,7 @@ class _Products:
         good, faults = sift(
             frame,
             {
-                "no id of the product": pl.col("id").is_null(),
+                "no id of the product": blank_text(pl.col("id")),
                 "no locale": pl.col("locale").is_null(),
                 "a price that is no number": pl.col("price").is_not_null() & pl.col("number").is_null(),
             },

@@ -12,10 +12,12 @@ import polars as pl
 
 from trsr.config import ImportConfig
 from trsr.data.columns import EXAMPLE, ITEM, POSITION, SPLIT, TIME, USER
+from trsr.data.events import YEAR_9999
 from trsr.data.importing.delimited import Delimited
 from trsr.data.importing.reader import FAULTY, IMPRESSIONS, INTERACTIONS, ITEMS, Batches, Layout, Reader, Table
 from trsr.data.importing.rows import sift
 from trsr.data.importing.source import Source, SourceFile
+from trsr.data.validation import blank_text
 from trsr.errors import DataError
 
 _NEWS = ("id", "category", "subcategory", "title", "abstract", "url", "title_entities", "abstract_entities")
@@ -75,7 +77,7 @@ def _part_of(file: SourceFile) -> int:
 
 def _news(frame: pl.DataFrame) -> Batches:
     good, faults = sift(
-        frame, {"no id of a news article": pl.col("id").is_null(), "no title": pl.col("title").is_null()}
+        frame, {"no id of a news article": blank_text(pl.col("id")), "no title": pl.col("title").is_null()}
     )
     return {ITEMS: good.rename({"id": ITEM}), FAULTY: faults}
 
@@ -95,9 +97,9 @@ class _Part:
         marks = pl.col("shown").list.eval(pl.element().str.slice(-2))
         strange = marks.list.eval(~pl.element().is_in(["-0", "-1"])).list.any()
         reasons = {
-            "no id of the impression": pl.col("impression").is_null(),
-            "no user": pl.col("user").is_null(),
-            "a time that is not like 11/12/2019 2:14:46 PM": pl.col(TIME).is_null(),
+            "no id of the impression": blank_text(pl.col("impression")),
+            "no user": blank_text(pl.col("user")),
+            "a time that is not like 11/12/2019 2:14:46 PM": pl.col(TIME).is_null() | (pl.col(TIME).abs() > YEAR_9999),
             "no items shown": pl.col("shown").is_null(),
         }
         if self.part < 2:

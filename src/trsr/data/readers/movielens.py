@@ -12,12 +12,14 @@ import polars as pl
 
 from trsr.config import ImportConfig
 from trsr.data.columns import ITEM, RATING, TIME, USER
+from trsr.data.events import YEAR_9999
 from trsr.data.importing.delimited import Delimited
 from trsr.data.importing.moments import seconds
 from trsr.data.importing.reader import FAULTY, INTERACTIONS, ITEMS, Batches, Layout, Reader, Table
 from trsr.data.importing.rows import LINE, sift
 from trsr.data.importing.source import Source, SourceFile
 from trsr.data.readers.movielens_plots import OVERVIEW, Plots, find_plots
+from trsr.data.validation import blank_text
 from trsr.errors import DataError
 
 _MOVIES = ("movieId", "title", "genres")
@@ -140,10 +142,10 @@ def _ratings(frame: pl.DataFrame) -> Batches:
     good, faults = sift(
         read,
         {
-            "no user": pl.col("userId").is_null(),
-            "no movie": pl.col("movieId").is_null(),
+            "no user": blank_text(pl.col("userId")),
+            "no movie": blank_text(pl.col("movieId")),
             "a rating that is no number": ~pl.col(RATING).is_finite().fill_null(value=False),
-            "a timestamp that is no number of seconds": pl.col(TIME).is_null(),
+            "a timestamp that is no number of seconds": pl.col(TIME).is_null() | (pl.col(TIME).abs() > YEAR_9999),
         },
     )
     return {INTERACTIONS: good.rename({"userId": USER, "movieId": ITEM}).cast(_EVENTS), FAULTY: faults}
@@ -155,7 +157,7 @@ class _Movies:
 
     def __call__(self, frame: pl.DataFrame) -> Batches:
         good, faults = sift(
-            frame, {"no id of the movie": pl.col("movieId").is_null(), "no title": pl.col("title").is_null()}
+            frame, {"no id of the movie": blank_text(pl.col("movieId")), "no title": pl.col("title").is_null()}
         )
         title = pl.col("title").str.replace(_YEAR, "").str.strip_chars()
         items = good.select(
