@@ -75,3 +75,39 @@ def test_a_template_of_ones_own_is_still_kept_on_one_line(tmp_path):
     )
     items = ItemTexts({"i": {"title": "Sea"}}, ["title"], TemplateSet(str(tmp_path)), ChatFormat(make_tokenizer()))
     assert items.whole("i") == "title Sea"
+
+
+MARKED = ChatFormat(make_tokenizer(extra_markers=("<think>", "<｜User｜>")))
+SPOKEN = ChatFormat(make_tokenizer("USER: {{ messages[-1]['content'] }} ASSISTANT:"))
+fields = st.one_of(
+    st.text(max_size=300),
+    st.sampled_from(["😀👩‍👩‍👧 ", "漢字", "word, ", "<think>", "<|im_end|>", "<｜User｜> ", "a ASSISTANT: b"]).flatmap(
+        lambda piece: st.integers(0, 40).map(lambda times: piece * times)
+    ),
+    st.sampled_from(["x" * 50_000, "word " * 10_000, "é😀" * 12_500, "<<think>> " * 5_000]),
+)
+
+
+@pytest.mark.parametrize("chat", [CHAT, MARKED, SPOKEN], ids=["plain", "marked", "spoken"])
+@settings(max_examples=25, deadline=None)
+@given(titles=st.lists(fields, max_size=5), budget=st.integers(1, 64))
+def test_many_texts_at_once_are_those_made_one_by_one(chat, titles, budget):
+    rows = {f"i{number}": {"title": title} for number, title in enumerate(titles)}
+    ids = [*rows, *rows]
+    one, many = (ItemTexts(rows, ["title"], TemplateSet("generic"), chat) for _ in range(2))
+    expected = [one.text(item, budget) for item in ids]
+    assert many.texts(ids, budget) == expected
+    assert many.shortened == one.shortened
+    alone = ChatFormat(chat.tokenizer)  # which has nothing in store
+    assert [chat.encode_piece(Piece(text, False)) for text in expected] == [
+        alone.encode_piece(Piece(text, False)) for text in expected
+    ]
+    assert many.tokens(ids) == [len(alone.encode_piece(Piece(one.whole(item), False))) for item in ids]
+
+
+def test_ids_kept_for_later_are_the_ids_of_the_text():
+    chat = ChatFormat(make_tokenizer())
+    ((text, cut),) = chat.shorten_all(["tea " * 40], 16)
+    assert cut
+    chat._tokenize = None  # so that nothing can be read now
+    assert chat.encode_piece(Piece(text, False)) == CHAT.encode_piece(Piece(text, False))

@@ -6,6 +6,7 @@ from itertools import groupby
 from rich import box
 from rich.table import Table
 
+from trsr.benchmarks.importing import ImportResult
 from trsr.benchmarks.running import Result
 from trsr.benchmarks.summarizing import SummaryResult
 
@@ -58,6 +59,24 @@ def summaries_table(results: Sequence[SummaryResult]) -> Table:
             f"{(usage.tokens_in + usage.tokens_out) / result.seconds:,.0f}",
             result.note,
         )
+    return table
+
+
+def imports_table(results: Sequence[ImportResult]) -> Table:
+    """Rows, seconds, rows a second and peak memory of each step, and seconds of a plain read where there is one."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for head in ("data set", "step"):
+        table.add_column(head, no_wrap=True)
+    for head in ("rows", "seconds", "rows/s", "plain seconds", "peak MB"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("as", style="dim")
+    for dataset, group in groupby(results, key=lambda result: result.dataset):
+        for result in group:
+            plain = "–" if result.plain_seconds is None else f"{result.plain_seconds:.3g}"
+            pace = f"{result.rows / result.seconds:,.0f}"
+            cells = (f"{result.rows:,}", f"{result.seconds:.3g}", pace, plain, f"{result.peak_mb:,.0f}", result.note)
+            table.add_row(dataset, result.step, *cells)
+        table.add_section()
     return table
 
 

@@ -10,6 +10,7 @@ from trsr.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from trsr.benchmarks.bench import Report
+    from trsr.benchmarks.importing import ImportResult
     from trsr.benchmarks.summarizing import SummaryResult
 
 app = typer.Typer(no_args_is_help=True, help="Measure on this machine.")
@@ -121,6 +122,45 @@ def summarize(
         print_json([result.row for result in results])
     else:
         _show_summaries(results)
+
+
+@app.command("import")
+def import_(
+    dataset: Annotated[list[str] | None, typer.Option(help="mind or m2, repeatable; both if not given.")] = None,
+    scale: Annotated[float, typer.Option(min=0.0001, max=1, help="Share of the size of the true data set.")] = 1.0,
+    step: Annotated[
+        list[str] | None, typer.Option(help="import, open, sample or render, repeatable; all if not given.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="The best of so many counts.")] = 2,
+    model: Annotated[str, typer.Option(help="Model whose tokenizer counts tokens.")] = "smollm2-135m-instruct",
+    folder: Annotated[
+        Path | None, typer.Option(help="Where look-alikes and imports are kept, and found again; nowhere if none.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Time an import beside a plain read, and opening, sampling and rendering, on look-alikes of public data sets."""
+    from trsr.benchmarks.importing import STEPS, ImportPlan, bench_import
+    from trsr.benchmarks.lookalikes.folders import ORIGINALS
+
+    plan = ImportPlan(dataset or tuple(ORIGINALS), scale, step or STEPS, rounds, model, folder)
+    results = bench_import(plan)
+    if as_json:
+        print_json([result.row for result in results])
+    else:
+        _show_imports(results, scale)
+
+
+def _show_imports(results: "list[ImportResult]", scale: float) -> None:
+    from rich.console import Console
+
+    from trsr.benchmarks.table import imports_table
+    from trsr.experiment.machine import describe_machine
+
+    machine = describe_machine()
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console.print(f"import of look-alikes, scale {scale:g}: {machine['threads']} threads")
+    console.print(imports_table(results))
+    console.print("peak MB: largest resident memory of the process of a step, Python included")
 
 
 def _show_summaries(results: "list[SummaryResult]") -> None:

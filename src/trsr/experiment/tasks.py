@@ -67,13 +67,12 @@ def make_tasks(config: ExperimentConfig) -> Tasks:
     """Load or make the data, split it and draw candidates; the same for the same settings and data."""
     dataset, truth = _load(config)
     examples = make_examples(dataset, config.split, config.data, config.seed)
-    catalogue = dataset.items[ITEM].to_list()
     negatives = {TRAIN: config.candidates.train_negatives, VALID: config.candidates.negatives}
     candidates = {
         split: sample_candidates(
             examples.frame.filter(pl.col(SPLIT) == split),
-            dataset.histories(),
-            catalogue,
+            dataset.interactions,
+            dataset.items[ITEM],
             negatives.get(split, config.candidates.negatives),
             config.seed + offset,
         )

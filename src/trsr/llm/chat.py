@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -19,6 +19,8 @@ from trsr.llm.protocol import Piece, Prompt
 
 # templates that print today's date call this; a fixed one keeps a prompt the same tomorrow
 _FIXED_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
+_CHARACTERS_A_TOKEN = 48  # of a text that is to be shortened no more are read
+_AHEAD = 16_384  # texts whose ids wait to be asked for
 _SYSTEM, _USER = "\ue0a0system\ue0a0", "\ue0a0user\ue0a0"
 
 
@@ -44,6 +46,7 @@ class ChatFormat:
         self.has_template = bool(getattr(tokenizer, "chat_template", None))
         self._control = _control_tokens(tokenizer)
         self.before, self.between, self.after = self._layout()
+        self._ahead: dict[str, tuple[int, ...]] = {}
         self.encode_piece = lru_cache(maxsize=65536)(self._encode_piece)
         self._spoken = self._spoken_roles()
         self.opening = self._bos() + self.encode_piece(Piece(self.before, True))
@@ -70,20 +73,42 @@ class ChatFormat:
 
     def shorten(self, text: str, budget: int) -> tuple[str, bool]:
         """`text` in at most `budget` tokens, cut at a word where there is one, and whether it was cut."""
-        head = text[: budget * 48]
+        head = text[: budget * _CHARACTERS_A_TOKEN]
         if len(head) == len(text) and len(self.encode_piece(Piece(text, False))) <= budget:
             return text, False
         offsets = self._encode_data(head)["offset_mapping"]
-        keep = max(budget - 2, 1)
-        while keep > 0:
-            cut = head[: offsets[min(keep, len(offsets)) - 1][1]]
-            word = cut.rfind(" ")
-            words = cut[:word] if word > len(cut) // 2 else cut  # a script without spaces keeps its text
-            shortened = words.rstrip(" ,;:-|") + "…"
+        for keep in range(max(budget - 2, 1), 0, -1):
+            shortened = _cut(head, offsets, keep)
             if len(self.encode_piece(Piece(shortened, False))) <= budget:
                 return shortened, True
-            keep -= 1
         return "…", True
+
+    def shorten_all(self, texts: Sequence[str], budget: int) -> list[tuple[str, bool]]:
+        """What `shorten` gives for each text, from a few calls of the tokenizer; their ids are kept for later."""
+        heads = [text[: budget * _CHARACTERS_A_TOKEN] for text in texts]
+        encoded = self._encode_all(heads)
+        results = [("…", True)] * len(texts)
+        keeps = {}
+        for place, (text, head, (ids, _)) in enumerate(zip(texts, heads, encoded, strict=True)):
+            if len(head) == len(text) and len(ids) <= budget:
+                results[place] = text, False
+                self._keep_ahead(text, ids)
+            else:
+                keeps[place] = max(budget - 2, 1)
+        while keeps:
+            cuts = [_cut(heads[place], encoded[place][1], keep) for place, keep in keeps.items()]
+            for place, cut, (ids, _) in zip(list(keeps), cuts, self._encode_all(cuts), strict=True):
+                keeps[place] -= 1
+                if len(ids) <= budget:
+                    results[place] = cut, True
+                    self._keep_ahead(cut, ids)
+                if len(ids) <= budget or not keeps[place]:
+                    del keeps[place]
+        return results
+
+    def count_all(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each data text, from one call of the tokenizer for all."""
+        return [len(ids) for ids, _ in self._encode_all(texts, offsets=False)]
 
     def answers(self, yes: str, no: str) -> Answers:
         """The first tokens of the two answer words in the answer's place.
@@ -115,20 +140,52 @@ class ChatFormat:
 
     def _encode_piece(self, piece: Piece) -> tuple[int, ...]:
         if not piece.trusted:
-            return tuple(self._encode_data(piece.text)["input_ids"])
+            ahead = self._ahead.pop(piece.text, None)
+            return tuple(self._encode_data(piece.text)["input_ids"]) if ahead is None else ahead
         return tuple(self.tokenizer(piece.text, add_special_tokens=False)["input_ids"]) if piece.text else ()
 
     def _encode_data(self, text: str) -> Any:
-        while self._spoken is not None and self._spoken.search(text):
-            text = self._spoken.sub(lambda found: f"{found.group()[:-1]} ", text)
+        text = self._without_roles(text)
         while True:
-            encoded = self.tokenizer(
-                text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
-            )
+            encoded = self._tokenize(text)
             opened = self._opened(text, encoded)
             if not opened:
                 return encoded
             text = "".join(" " if place in opened else char for place, char in enumerate(text))
+
+    def _encode_all(self, texts: Sequence[str], offsets: bool = True) -> list[tuple[list[int], Any]]:
+        """Ids and offsets of each data text as `_encode_data` gives them, which gets those that say control tokens."""
+        if not texts:
+            return []
+        encoded = self._tokenize([self._without_roles(text) for text in texts], offsets)
+        places = encoded["offset_mapping"] if offsets else [None] * len(texts)
+        result = list(zip(encoded["input_ids"], places, strict=True))
+        for place, (ids, _) in enumerate(result):
+            if not self._control.isdisjoint(ids):
+                alone = self._encode_data(texts[place])
+                result[place] = alone["input_ids"], alone["offset_mapping"]
+        return result
+
+    def _tokenize(self, text: str | list[str], offsets: bool = True) -> Any:
+        return self.tokenizer(
+            text,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_offsets_mapping=offsets,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+
+    def _without_roles(self, text: str) -> str:
+        while self._spoken is not None and self._spoken.search(text):
+            text = self._spoken.sub(lambda found: f"{found.group()[:-1]} ", text)
+        return text
+
+    def _keep_ahead(self, text: str, ids: list[int]) -> None:
+        self._ahead[text] = tuple(ids)
+        if len(self._ahead) > _AHEAD:
+            del self._ahead[next(iter(self._ahead))]
 
     def _opened(self, text: str, encoded: Any) -> set[int]:
         """The places of the first characters of the control tokens that `text` says.
@@ -185,6 +242,14 @@ class ChatFormat:
             )
         except TemplateError:  # templates refuse a system role this way
             return None
+
+
+def _cut(head: str, offsets: Sequence[tuple[int, int]], keep: int) -> str:
+    """A text up to its token number `keep`, back to a word where there is one."""
+    cut = head[: offsets[min(keep, len(offsets)) - 1][1]]
+    word = cut.rfind(" ")
+    words = cut[:word] if word > len(cut) // 2 else cut  # a script without spaces keeps its text
+    return words.rstrip(" ,;:-|") + "…"
 
 
 def _control_tokens(tokenizer: Any) -> frozenset[int]:

@@ -36,7 +36,10 @@ _KEPT = _Kept()
 
 def make_inert(text: str) -> str:
     """One line without control characters, with chat markers broken up so that they are mere words."""
-    kept = " ".join(text.translate(_KEPT).split())
+    # of the characters that do not stay as they are, none is printable
+    kept = " ".join((text if text.isprintable() else text.translate(_KEPT)).split())
+    if not ("<" in kept or "[" in kept):  # with which every marker begins
+        return kept
     if _MARKERS.search(kept):
         kept = " ".join(_MARKERS.sub(lambda found: _BRACKETS.sub(" ", found.group()), kept).split())
     if _MARKERS.search(kept):  # breaking an inner marker has joined an outer one, which no honest text has

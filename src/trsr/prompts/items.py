@@ -1,11 +1,13 @@
 """Items as text: attributes joined as `name: value` pairs, inert, within a token budget."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trsr.llm.chat import ChatFormat
 from trsr.prompts.inert import make_inert
 from trsr.prompts.templates import TemplateSet
+
+_AT_ONCE = 1024
 
 
 class ItemTexts:
@@ -35,11 +37,25 @@ class ItemTexts:
         assert self._chat is not None
         key = (item_id, budget)
         if key not in self._texts:
-            text, cut = self._chat.shorten(self.whole(item_id), budget)
-            self._texts[key] = text
-            if cut:
-                self.shortened.add(key)
+            self._remember(key, *self._chat.shorten(self.whole(item_id), budget))
         return self._texts[key]
+
+    def texts(self, item_ids: Sequence[str], budget: int) -> list[str]:
+        """`text` of many items, several times as fast."""
+        assert self._chat is not None
+        missing = [item for item in dict.fromkeys(item_ids) if (item, budget) not in self._texts]
+        for some in _parts(missing):
+            shortened = self._chat.shorten_all([self.whole(item) for item in some], budget)
+            for item, (text, cut) in zip(some, shortened, strict=True):
+                self._remember((item, budget), text, cut)
+        return [self._texts[item, budget] for item in item_ids]
+
+    def tokens(self, item_ids: Sequence[str]) -> list[int]:
+        """How many tokens the whole text of each of many items has."""
+        assert self._chat is not None
+        return [
+            tokens for some in _parts(item_ids) for tokens in self._chat.count_all([self.whole(item) for item in some])
+        ]
 
     def whole(self, item_id: str) -> str:
         """The whole text of an item, however long."""
@@ -53,11 +69,20 @@ class ItemTexts:
             self._whole[item_id] = make_inert(pieces)
         return self._whole[item_id]
 
+    def _remember(self, key: tuple[str, int], text: str, cut: bool) -> None:
+        self._texts[key] = text
+        if cut:
+            self.shortened.add(key)
+
 
 def shown_text(row: Mapping[str, Any], attributes: Sequence[str]) -> str:
     """An item as a person is shown it, on a page or a terminal: the values of its first three attributes."""
     values = (_plain(row[name]) for name in attributes[:3])
     return " · ".join(value for value in values if value)
+
+
+def _parts(item_ids: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (item_ids[begin : begin + _AT_ONCE] for begin in range(0, len(item_ids), _AT_ONCE))
 
 
 def _plain(value: Any) -> str:

@@ -70,7 +70,7 @@ class RankingPrompts:
 
         Raises `ConfigError` when `max_tokens` cannot hold even the parts that are never cut.
         """
-        suffixes = tuple(self._suffix(item) for item in candidates)
+        suffixes = tuple(self._suffix(text) for text in self.items.texts(candidates, self.config.candidate_tokens))
         room = self.config.max_tokens - max(len(suffix) for suffix in suffixes)
         texts = self._recent_texts(history)
         whole = make_inert(summary)
@@ -107,13 +107,12 @@ class RankingPrompts:
             parts += self.templates.pieces("rank_recent", {"recent": list(recent)})
         return self._instruction + self.chat.encode(parts)
 
-    def _suffix(self, item_id: str) -> tuple[int, ...]:
-        text = self.items.text(item_id, self.config.candidate_tokens)
+    def _suffix(self, text: str) -> tuple[int, ...]:
         return self.chat.encode(self.templates.pieces("rank_candidate", {"candidate": text})) + self._question
 
     def _recent_texts(self, history: Sequence[str]) -> list[str]:
         latest = history[-self.config.recent_items :] if self.config.recent_items else ()
-        return [self.items.text(item, self.config.item_tokens) for item in latest]
+        return self.items.texts(latest, self.config.item_tokens)
 
     def _short_summary(self, summary: str, budget: int) -> str:
         return self.chat.shorten(summary, budget)[0]

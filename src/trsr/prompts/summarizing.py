@@ -72,7 +72,7 @@ class SummarizingPrompts:
         return Prompt(self._system, self._templates.pieces(f"{self._parts}_{part}", data), self._start)
 
     def _texts(self, items: Sequence[str]) -> list[str]:
-        return [self.items.text(item, self._item_tokens) for item in items]
+        return self.items.texts(items, self._item_tokens)
 
     def _short(self, summary: str) -> str:
         text, cut = self._chat.shorten(make_inert(summary), self.summary_tokens)

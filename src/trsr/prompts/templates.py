@@ -41,6 +41,7 @@ class TemplateSet:
         self._environment = ImmutableSandboxedEnvironment(
             loader=jinja2.FileSystemLoader([self.folder, SHIPPED / "generic"]),
             undefined=jinja2.StrictUndefined,
+            auto_reload=False,
             trim_blocks=True,
             lstrip_blocks=True,
             autoescape=False,
