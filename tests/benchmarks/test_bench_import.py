@@ -39,7 +39,7 @@ def test_every_step_is_a_row_and_an_import_is_used_again(trsr, tiny_model, tmp_p
 
     imported = tmp_path / "m2-imported" / "interactions.parquet"
     written = imported.stat().st_mtime_ns
-    steps = ("open", "sample", "render")
+    steps = ("open", "read", "sample", "render")
     options = [option for step in steps for option in ("--step", step)]
     again = trsr(*SMALL, "--dataset", "m2", *options, "--model", tiny_model, "--folder", tmp_path)
     assert again.code == 0, again.err
@@ -49,6 +49,7 @@ def test_every_step_is_a_row_and_an_import_is_used_again(trsr, tiny_model, tmp_p
     events = pl.read_parquet(imported).height
     assert [line.split()[:3] for line in lines if " m2 " in line] == [
         ["m2", "open", f"{events:,}"],
+        ["m2", "read", f"{events:,}"],
         ["m2", "sample", f"{sessions:,}"],
         ["m2", "render", f"{products:,}"],
     ]
@@ -57,7 +58,7 @@ def test_every_step_is_a_row_and_an_import_is_used_again(trsr, tiny_model, tmp_p
 def test_wrong_options_are_one_sentence(trsr, tmp_path):
     for arguments, said in (
         (("--dataset", "netflix"), "--dataset: no dataset 'netflix'; take mind, m2"),
-        (("--step", "fly"), "--step: no step 'fly'; take import, open, sample, render"),
+        (("--step", "fly"), "--step: no step 'fly'; take import, open, read, sample, render"),
     ):
         outcome = trsr(*SMALL, *arguments)
         assert outcome.code == 2

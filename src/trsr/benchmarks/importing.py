@@ -3,12 +3,13 @@
 | step | rows | what is done |
 |---|---|---|
 | import | rows of the source | what `trsr data import` does; `plain_seconds` are those of `plain_reading` |
-| open | events | `Dataset.from_folder` on what was imported |
+| open | events | `DatasetFolder.open` on what was imported, and the history of one user with the texts of its items |
+| read | events | `Dataset.from_folder`: everything read, checked, cleaned and put in order |
 | sample | examples | candidates for the last event of users: the target and 20 negatives |
 | render | items | texts of items with all attributes, and their tokens |
 
-The best of some rounds counts for each, ours and the plain ways. Import, plain read and open have a new process in
-every round and take turns; sample and render have one, in which getting ready is not timed.
+The best of some rounds counts for each, ours and the plain ways. Import and plain read, which take turns, open and
+read have a new process in every round; sample and render have one, in which getting ready is not timed.
 """
 
 import shutil
@@ -29,11 +30,12 @@ from trsr.config import DataConfig
 from trsr.data.candidates import sample_candidates
 from trsr.data.columns import CUT, EXAMPLE, ITEM, ORDER, USER
 from trsr.data.dataset import Dataset
+from trsr.data.folder import DatasetFolder
 from trsr.data.reading import dataset_files
 from trsr.errors import ConfigError
 from trsr.progress import stage
 
-STEPS = ("import", "open", "sample", "render")
+STEPS = ("import", "open", "read", "sample", "render")
 NEGATIVES = 20
 MOST_EXAMPLES, MOST_ITEMS = 500_000, 20_000
 _SEED = 7
@@ -120,10 +122,11 @@ class _Bench:
             yield self._import()
         elif not self.imported.exists():
             in_own_process(import_once, self.dataset, self.source, self.imported)
-        if "open" in self.plan.steps:
-            runs = [in_own_process(open_once, self.imported) for _ in range(self.plan.rounds)]
-            best = min((run.value for run in runs), key=lambda timed: timed.seconds)
-            yield self._result("open", best, max(run.peak_mb for run in runs))
+        for step, once in (("open", open_once), ("read", read_once)):
+            if step in self.plan.steps:
+                runs = [in_own_process(once, self.imported) for _ in range(self.plan.rounds)]
+                best = min((run.value for run in runs), key=lambda timed: timed.seconds)
+                yield self._result(step, best, max(run.peak_mb for run in runs))
         if "sample" in self.plan.steps:
             run = in_own_process(sample_often, self.imported, self.plan.rounds)
             yield self._result("sample", run.value, run.peak_mb)
@@ -164,16 +167,26 @@ def plain_once(way: PlainWay, tables: Sequence[TextTable], source: Path) -> floa
 
 
 def open_once(folder: Path) -> _Timed:
-    """Open the dataset folder."""
+    """Open the dataset folder and look at the first user of it."""
+    user = pl.scan_parquet(dataset_files(folder)[1]).select(USER).head(1).collect().item()
     started = time.perf_counter()
-    dataset = _opened(folder)
+    opened = DatasetFolder.open(folder)
+    texts = opened.texts(opened.history(user)[ITEM].to_list())
+    seconds = time.perf_counter() - started
+    return _Timed(opened.events, seconds, f"{len(texts)} items of one user")
+
+
+def read_once(folder: Path) -> _Timed:
+    """Read the whole dataset folder."""
+    started = time.perf_counter()
+    dataset = _read(folder)
     seconds = time.perf_counter() - started
     return _Timed(dataset.interactions.height, seconds)
 
 
 def sample_often(folder: Path, rounds: int) -> _Timed:
     """Candidates for the last event of at most `MOST_EXAMPLES` users who have two."""
-    dataset = _opened(folder)
+    dataset = _read(folder)
     last = (pl.col(ORDER) == pl.len().over(USER) - 1) & (pl.col(ORDER) > 0)
     examples = dataset.interactions.filter(last).rename({ORDER: CUT}).select(USER, CUT, ITEM)
     if examples.height > MOST_EXAMPLES:
@@ -211,5 +224,5 @@ def render_often(folder: Path, model: str, rounds: int) -> _Timed:
     )
 
 
-def _opened(folder: Path) -> Dataset:
+def _read(folder: Path) -> Dataset:
     return Dataset.from_folder(folder, DataConfig(path=folder), _SEED)

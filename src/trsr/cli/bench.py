@@ -129,7 +129,7 @@ def import_(
     dataset: Annotated[list[str] | None, typer.Option(help="mind or m2, repeatable; both if not given.")] = None,
     scale: Annotated[float, typer.Option(min=0.0001, max=1, help="Share of the size of the true data set.")] = 1.0,
     step: Annotated[
-        list[str] | None, typer.Option(help="import, open, sample or render, repeatable; all if not given.")
+        list[str] | None, typer.Option(help="import, open, read, sample or render, repeatable; all if not given.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="The best of so many counts.")] = 2,
     model: Annotated[str, typer.Option(help="Model whose tokenizer counts tokens.")] = "smollm2-135m-instruct",

@@ -1,5 +1,6 @@
 """`trsr data`: look at a dataset folder, make the synthetic one."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,48 @@ def check(
     print_check(content)
     if html is not None:
         typer.echo(f"page: {html}")
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    user: Annotated[str | None, typer.Option(help="Show this user's events, latest last.")] = None,
+    item: Annotated[str | None, typer.Option(help="Show all that is known of this item.")] = None,
+    latest: Annotated[int, typer.Option(min=1, help="With --user, at most so many events.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show what a dataset folder of any size holds, at once: sizes, or one user's events, or one item."""
+    from trsr.data.columns import ITEM
+    from trsr.data.folder import DatasetFolder
+    from trsr.errors import ConfigError
+    from trsr.prompts.items import shown_text
+
+    if user is not None and item is not None:
+        raise ConfigError("data show: --user and --item do not go together; give one of them")
+    opened = DatasetFolder.open(folder)
+    if item is not None:
+        values = opened.item(item)
+        print_json(values) if as_json else typer.echo("\n".join(f"{name}: {values[name]}" for name in values))
+        return
+    if user is not None:
+        events = opened.history(user).tail(latest)
+        texts = opened.texts(events[ITEM].cast(str).to_list())
+        if as_json:
+            print_json([{**event, "text": texts.get(str(event[ITEM]))} for event in events.iter_rows(named=True)])
+            return
+        for event in events.iter_rows(named=True):
+            known = texts.get(str(event[ITEM]))
+            rest = ", ".join(f"{name} {value}" for name, value in list(event.items())[2:] if value is not None)
+            typer.echo(f"{event[ITEM]}  {shown_text(known, opened.attributes) if known else '(unknown)'}  ({rest})")
+        return
+    content = asdict(opened) | {"path": str(folder)}
+    if as_json:
+        print_json(content)
+        return
+    sets = f", {opened.impressions:,} impressions" if opened.impressions else ""
+    typer.echo(f"{opened.events:,} events, {opened.items:,} items{sets}; attributes: {', '.join(opened.attributes)}")
+    if opened.info:
+        typer.echo(f"imported from format {opened.info.get('format')}; all that was done is in import.json")
 
 
 @app.command()

@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+from trsr.config import FilterConfig, ImportConfig
 from trsr.data.importing import import_dataset, importer
 from trsr.data.importing.writing import ParquetWriter
 
@@ -12,6 +13,9 @@ from trsr.data.importing.writing import ParquetWriter
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
+
+FILTERED = ImportConfig(filters=FilterConfig(min_history=1))
+"""Settings for which events are written twice."""
 
 MOMENTS = {
     "first rows": (ParquetWriter, "write"),
@@ -25,4 +29,4 @@ if __name__ == "__main__":
     moment, source, destination, *more = sys.argv[1:]
     owner, name = MOMENTS[moment]
     setattr(owner, name, die)
-    import_dataset("movielens", Path(source), Path(destination), replace=bool(more))
+    import_dataset("movielens", Path(source), Path(destination), FILTERED, replace=bool(more))

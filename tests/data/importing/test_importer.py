@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from killed_import import MOMENTS
+from killed_import import FILTERED, MOMENTS
 from samples import SAMPLES, movielens
 from test_writing import files_of_at_most
 from whole_imports import write
@@ -179,7 +179,7 @@ def test_an_error_leaves_nothing_behind_and_the_old_folder_as_it_was(source, tmp
     monkeypatch.setattr(owner, name, fails)
     for made, replace in (("made", False), ("there", True)):
         with pytest.raises(error):
-            import_dataset("movielens", source, tmp_path / made, replace=replace)
+            import_dataset("movielens", source, tmp_path / made, FILTERED, replace=replace)
     assert names(tmp_path) == {"raw", "there"}
     assert {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()} == before
 
@@ -256,7 +256,7 @@ def test_a_panic_of_polars_is_one_sentence(source, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, panics)
             with pytest.raises(DataError, match="is damaged; fetch or write it again"):
-                import_dataset("movielens", source, tmp_path / "made")
+                import_dataset("movielens", source, tmp_path / "made", FILTERED)
     assert names(tmp_path) == {"raw"}
 
 

@@ -4,7 +4,7 @@ import html
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from html.entities import html5
 
 import polars as pl
@@ -21,10 +21,14 @@ _TAGS = (
 _ATTRIBUTE = r"""\s+[a-z][-a-z]*(?:\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>=]+))"""
 _TAG = rf"(?is)<!--.*?-->|</?(?:{'|'.join(_TAGS.split())})(?:{_ATTRIBUTE}|\s+(?:nowrap|noshade|compact|clear))*\s*/?>"
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
-_SPACES = r"\s{2,}|[^\S ]|^\s|\s$"
+_SPACES = r"\s{2,}|[^\S ]"
+_ODD = (
+    r"[\x00-\x1f\x7f-\x9f\u200b\ufeff\u2028\u2029]|[^\S ]"  # controls, breaks, and white space that is no plain space
+)
+_LIST = r"(?s)^\s*\[.*\]\s*$"
 _QUOTED = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+\""""
 _LISTED = re.compile(rf"(?s)\[\s*+(?:(?:{_QUOTED})(?:\s*+,\s*+|\s++|(?=\])))*+\]")
-_ENTITIES, _ENTRIES = re.compile(_ENTITY), re.compile(f"(?s){_QUOTED}")
+_ENTRIES = re.compile(f"(?s){_QUOTED}")
 _LONG_ENTRY = 60
 """Entries of a list are joined with commas where they are shorter on average, else they are paragraphs."""
 
@@ -46,14 +50,16 @@ def clean_column(values: pl.Series, config: CleaningConfig, counts: Counter[str]
     """One column of texts, cleaned."""
     name, before = values.name, values
     if config.lists:
-        values = _on(values, r"^\s*\[.*\]\s*$", _lists, counts, "lists written as text", dotall=True)
+        values = _changed(values, _has(values, _LIST), _lists, counts, "lists written as text")
     if config.markup:
-        values = _replaced(values, {_TAG: " "}, counts, "HTML tags")
-        values = _on(values, _ENTITY, _entities, counts, "HTML entities")
-    if config.controls:
-        values = _replaced(values, {_CONTROL: "", _BREAK: " "}, counts, "control characters")
-    if config.spaces:
-        values = _replaced(values, {_SPACES: " "}, counts, "white space").str.strip_chars()
+        values = _changed(values, _has(values, "<", literal=True), _without_tags, counts, "HTML tags")
+        values = _changed(values, _has(values, "&", literal=True), _with_characters, counts, "HTML entities")
+    odd = _has(values, _ODD) if config.controls or config.spaces else None
+    if odd is not None and config.controls:
+        values = _changed(values, odd, _without_controls, counts, "control characters")
+    if odd is not None and config.spaces:
+        spaced = odd | _has(values, "  ", literal=True) | values.str.starts_with(" ") | values.str.ends_with(" ")
+        values = _changed(values, spaced, _without_spaces, counts, "white space")
     counts["long fields"] += int((values.str.len_chars() >= config.long_field).sum())
     blank = values.str.strip_chars() == ""
     if blank.any():
@@ -62,42 +68,52 @@ def clean_column(values: pl.Series, config: CleaningConfig, counts: Counter[str]
     return values.alias(name)
 
 
-def _replaced(values: pl.Series, by: Mapping[str, str], counts: Counter[str], what: str) -> pl.Series:
-    """All that is like one of some patterns replaced; a text is counted once."""
-    found = values.str.contains("|".join(by)).fill_null(value=False)
-    touched = int(found.sum())
-    if not touched:
-        return values
-    counts[what] += touched
-    text = pl.col("text")
-    for pattern, new in by.items():
-        text = text.str.replace_all(pattern, new)
-    return values.to_frame("text").select(pl.when(found).then(text).otherwise(pl.col("text"))).to_series()
+def _has(values: pl.Series, pattern: str, literal: bool = False) -> pl.Series:
+    return values.str.contains(pattern, literal=literal)
 
 
-def _on(
-    values: pl.Series, pattern: str, change: Callable[[str], str], counts: Counter[str], what: str, dotall: bool = False
+def _changed(
+    values: pl.Series, among: pl.Series, change: Callable[[pl.Series], pl.Series], counts: Counter[str], what: str
 ) -> pl.Series:
-    """`change` of the texts that `pattern` finds; counted where it changed something."""
-    found = values.str.contains(f"(?s){pattern}" if dotall else pattern).fill_null(value=False)
-    if not found.any():
+    """`change` of the few texts that a quick look chose; counted where it changed something."""
+    among = among.fill_null(value=False)
+    if not among.any():
         return values
-    texts = values.filter(found)
-    changed = pl.Series([change(text) for text in texts.to_list()], dtype=pl.String)
-    counts[what] += int((changed != texts).sum())
-    return values.scatter(found.arg_true(), changed)
+    texts = values.filter(among)
+    changed = change(texts)
+    differs = changed != texts
+    counts[what] += int(differs.sum())
+    return values.scatter(among.arg_true().filter(differs), changed.filter(differs)) if differs.any() else values
 
 
-def _entities(text: str) -> str:
-    """The text with entities as characters; what is no entity stays, also where it begins like one."""
-    return _ENTITIES.sub(lambda found: html.unescape(found[0]) if _is_entity(found[0]) else found[0], text)
+def _without_tags(texts: pl.Series) -> pl.Series:
+    return texts.str.replace_all(_TAG, " ")
+
+
+def _without_controls(texts: pl.Series) -> pl.Series:
+    return texts.str.replace_all(_CONTROL, "").str.replace_all(_BREAK, " ")
+
+
+def _without_spaces(texts: pl.Series) -> pl.Series:
+    return texts.str.replace_all(_SPACES, " ").str.strip_chars()
+
+
+def _with_characters(texts: pl.Series) -> pl.Series:
+    """The texts with entities as characters; what is no entity stays, also where it begins like one."""
+    found = texts.str.extract_all(_ENTITY).explode(keep_nulls=False, empty_as_null=False).unique().to_list()
+    meant = {name: html.unescape(name) for name in found if _is_entity(name)}
+    return texts.str.replace_many(meant) if meant else texts
+
+
+def _lists(texts: pl.Series) -> pl.Series:
+    return pl.Series(texts.name, [_listed(text) for text in texts.to_list()], dtype=pl.String)
 
 
 def _is_entity(name: str) -> bool:
     return name[1] == "#" or name[1:] in html5
 
 
-def _lists(text: str) -> str:
+def _listed(text: str) -> str:
     """What a list of texts as Python, JSON or numpy writes it says; the text itself if it is none."""
     stripped = text.strip()
     if not _LISTED.fullmatch(stripped):

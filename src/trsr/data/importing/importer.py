@@ -13,10 +13,12 @@ from typing import Any
 import polars as pl
 
 from trsr import __version__
-from trsr.config import ImportConfig
+from trsr.config import FilterConfig, ImportConfig
 from trsr.data.columns import ITEM, USER
+from trsr.data.folder import INFO
 from trsr.data.importing.cleaning import clean_texts
 from trsr.data.importing.filters import filter_events
+from trsr.data.importing.pipeline import one_behind
 from trsr.data.importing.quarantine import NAME as QUARANTINE
 from trsr.data.importing.quarantine import Quarantine
 from trsr.data.importing.reader import FAULTY, IMPRESSIONS, INTERACTIONS, ITEMS, Layout, Table, choose_reader
@@ -28,7 +30,6 @@ from trsr.errors import ConfigError, DataError, TrsrError
 from trsr.files import whole_folder
 from trsr.progress import Stage, stage
 
-INFO = "import.json"
 _LONGEST_MESSAGE = 2000
 
 
@@ -167,7 +168,7 @@ class _Import:
         self.attributes = _attributes(layout.items, config)
         self.cleaned: Counter[str] = Counter()
         self.unique = Unique()
-        self.parts, self.events_read = folder / "interactions.parts.parquet", 0
+        self.events, self.events_read, self.unknown = folder / "interactions.parquet", 0, 0
 
     def run(self) -> None:
         self.report.attributes = list(self.attributes.values())
@@ -188,7 +189,8 @@ class _Import:
             schemas[IMPRESSIONS] = self.layout.impressions
         with ExitStack() as opened:
             writers = {
-                name: opened.enter_context(ParquetWriter(self._path(name), schema)) for name, schema in schemas.items()
+                name: opened.enter_context(ParquetWriter(self.folder / f"{name}.parquet", schema))
+                for name, schema in schemas.items()
             }
             for table in self.layout.tables:
                 with stage(f"reading {table.file.name}") as work:
@@ -197,13 +199,11 @@ class _Import:
             self.report.impressions = writers[IMPRESSIONS].rows
         self.events_read = writers[INTERACTIONS].rows
 
-    def _path(self, name: str) -> Path:
-        return self.parts if name == INTERACTIONS else self.folder / f"{name}.parquet"
-
     def _table(self, table: Table, writers: Mapping[str, ParquetWriter], quarantine: Quarantine, work: Stage) -> None:
+        """Rows are told apart here and made use of in another thread, one batch behind."""
         rows = 0
-        for batch in _batches(table):
-            rows += batch.frame.height + batch.faults.height
+
+        def use(batch: RowBatch) -> None:
             quarantine.add(table.file, batch.faults)
             for name, frame in table.convert(batch.frame).items():
                 if name == FAULTY:
@@ -214,7 +214,14 @@ class _Import:
                     writers[ITEMS].write(items)
                 else:
                     writers[name].write(frame)
-            work.update(rows)
+                if name == INTERACTIONS and self._may_be_whole:
+                    self.unknown += int((~frame[ITEM].is_in(self.unique.ids().implode())).sum())
+
+        with one_behind(use) as hand_over:
+            for batch in _batches(table):
+                rows += batch.frame.height + batch.faults.height
+                hand_over(batch)
+                work.update(rows)
         bad = quarantine.end_of_file(table.file, rows)
         self.report.files.append(FileCount(table.file.name, rows, bad))
 
@@ -227,18 +234,28 @@ class _Import:
         if not self.report.items:
             raise DataError("the source holds no item that can be read; look at the first lines of its files")
 
+    @property
+    def _may_be_whole(self) -> bool:
+        """Whether events are what they are to be as soon as they are read, if none is of an unknown item."""
+        return self.layout.arrange is None and self.config.filters == FilterConfig()
+
+    def _rewrite_events(self) -> None:
+        parts = self.events.with_name("interactions.parts.parquet")
+        self.events.rename(parts)
+        events = pl.scan_parquet(parts, glob=False)
+        if self.layout.arrange is not None:
+            events = self.layout.arrange(events)
+        events, self.report.removed = filter_events(events, self.unique.ids(), self.config.filters)
+        events.sink_parquet(self.events)
+        parts.unlink()
+
     def _finish_interactions(self) -> None:
         if not self.events_read:
             raise DataError("the source holds no event that can be read; look at the first lines of its files")
         with stage("interactions") as work:
-            events = pl.scan_parquet(self.parts, glob=False)
-            if self.layout.arrange is not None:
-                events = self.layout.arrange(events)
-            events, self.report.removed = filter_events(events, self.unique.ids(), self.config.filters)
-            path = self.folder / "interactions.parquet"
-            events.sink_parquet(path)
-            self.parts.unlink()
-            written = pl.scan_parquet(path, glob=False).select(
+            if not self._may_be_whole or self.unknown:
+                self._rewrite_events()
+            written = pl.scan_parquet(self.events, glob=False).select(
                 pl.len().alias("events"), pl.col(USER).n_unique().alias("users")
             )
             self.report.events, self.report.users = written.collect(engine="streaming").row(0)

@@ -105,18 +105,22 @@ class _Sessions:
         if frame.schema["prev_items"] == pl.String:
             reasons["prev_items that are no list"] = ~pl.col("prev_items").str.contains(_LISTED)
         good, faults = sift(frame, reasons)
-        good = _in_locale(good, self.locale)
-        if good.schema["prev_items"] == pl.String:
-            inner = pl.col("prev_items").str.replace_all(r"[\[\]'\",\s]+", " ").str.strip_chars(" ")
-            good = good.with_columns(inner.str.split(" "))
-        all_items = pl.concat_list("prev_items", pl.col("next_item").fill_null(""))
-        events = good.select(
+        events = _in_locale(good, self.locale).select(
             pl.format("{}-{}", pl.lit(self.name), pl.col(LINE).cast(pl.String).str.zfill(8)).alias(USER),
             "locale",
-            all_items.list.eval(pl.element().filter(pl.element() != "")).alias(ITEM),
-        ).with_columns(pl.int_ranges(pl.col(ITEM).list.len()).alias(POSITION))
+            _all_items(good.schema["prev_items"]).alias(ITEM),
+        )
+        events = events.with_columns(pl.int_ranges(pl.col(ITEM).list.len()).alias(POSITION))
         events = events.explode(ITEM, POSITION, empty_as_null=False)
         return {INTERACTIONS: events.select(USER, _item(pl.col(ITEM), self.locale), POSITION), FAULTY: faults}
+
+
+def _all_items(kind: pl.DataType) -> pl.Expr:
+    """The items of a session, the next one last where it is known."""
+    if kind == pl.String:
+        text = pl.concat_str("prev_items", pl.lit(" "), pl.col("next_item").fill_null(""))
+        return text.str.extract_all(r"[^\[\]'\",\s]+")
+    return pl.concat_list("prev_items", "next_item").list.drop_nulls()
 
 
 def _in_locale(frame: pl.DataFrame, locale: str | None) -> pl.DataFrame:
