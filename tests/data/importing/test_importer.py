@@ -317,3 +317,12 @@ def test_any_text_and_any_order_of_events_survive(texts, rng):
     for user, item, _ in sorted(events, key=lambda event: event[2]):
         histories.setdefault(user, []).append(item)
     assert dataset.histories() == histories
+
+
+def test_many_events_of_items_that_are_not_described_are_told(source, tmp_path):
+    with (source / "ratings.csv").open("ab") as file:
+        file.write(b"1,999,4.0,5\n")
+    report = import_dataset("movielens", source, tmp_path / "made")
+    assert report.removed["of unknown items"] == 1
+    assert "1 of 11 events name items that the source does not describe" in " ".join(report.lines())
+    assert pl.read_parquet(tmp_path / "made" / "interactions.parquet").height == report.events == 10

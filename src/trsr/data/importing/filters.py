@@ -10,6 +10,9 @@ from trsr.config import FilterConfig
 from trsr.data.columns import ITEM, POSITION, RATING, TIME, USER
 from trsr.errors import ConfigError
 
+UNKNOWN = "of unknown items"
+"""What the step is called that takes out events of items that the source does not describe."""
+
 Mask = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.uint32]
 
@@ -33,7 +36,7 @@ def filter_events(events: pl.LazyFrame, known: pl.Series, config: FilterConfig) 
 def _by_row(
     events: pl.LazyFrame, known: pl.Series, config: FilterConfig, names: list[str]
 ) -> tuple[pl.LazyFrame, dict[str, int]]:
-    conditions = {"of unknown items": pl.col(ITEM).is_in(known.implode())}
+    conditions = {UNKNOWN: pl.col(ITEM).is_in(known.implode())}
     for setting, column in (("min_rating", RATING), ("since", TIME), ("until", TIME)):
         if getattr(config, setting) is not None and column not in names:
             raise ConfigError(f"{setting}: the source has no {column}; leave the filter out")

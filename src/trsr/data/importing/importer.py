@@ -15,9 +15,10 @@ import polars as pl
 from trsr import __version__
 from trsr.config import FilterConfig, ImportConfig
 from trsr.data.columns import ITEM, USER
+from trsr.data.events import UNKNOWN_SHARE
 from trsr.data.folder import INFO
 from trsr.data.importing.cleaning import clean_texts
-from trsr.data.importing.filters import filter_events
+from trsr.data.importing.filters import UNKNOWN, filter_events
 from trsr.data.importing.pipeline import one_behind
 from trsr.data.importing.quarantine import NAME as QUARANTINE
 from trsr.data.importing.quarantine import Quarantine
@@ -248,6 +249,12 @@ class _Import:
         events, self.report.removed = filter_events(events, self.unique.ids(), self.config.filters)
         events.sink_parquet(self.events)
         parts.unlink()
+        unknown = self.report.removed[UNKNOWN]
+        if unknown >= UNKNOWN_SHARE * self.events_read:
+            self.report.notes.append(
+                f"{unknown:,} of {self.events_read:,} events name items that the source does not describe: are items "
+                "and events of one release?"
+            )
 
     def _finish_interactions(self) -> None:
         if not self.events_read:
