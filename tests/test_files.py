@@ -116,3 +116,14 @@ def test_an_interrupt_between_the_renames_keeps_the_folder_that_was_there(tmp_pa
         (work / "new").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert (tmp_path / "kept" / "old").exists()
+
+
+def test_a_link_to_a_folder_stays_a_link_to_the_new_one(tmp_path):
+    (tmp_path / "real").mkdir()
+    for name, target in (("link", "real"), ("ahead", "not there yet")):
+        (tmp_path / name).symlink_to(target)
+        with whole_folder(tmp_path / name) as work:
+            (work / "new").touch()
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / target / "new").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"real", "link", "ahead", "not there yet"}

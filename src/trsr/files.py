@@ -34,13 +34,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder; a folder that stands at `path` is replaced when the block ends well."""
-    work = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    """The same for a folder; one that stands at `path`, or that a link there names, is replaced when all ends well."""
+    place = Path(os.path.realpath(path))
+    work = place.with_name(f".{place.name}.{os.getpid()}.partial")
+    old = place.with_name(f".{place.name}.{os.getpid()}.old")
 
     def clean_up() -> None:
-        if old.exists() and not path.exists():  # something came between the two renames
-            old.rename(path)
+        if old.exists() and not place.exists():  # something came between the two renames
+            old.rename(place)
         for folder in (work, old):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -48,9 +49,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
     with _told(path, clean_up):
         work.mkdir(parents=True)
         yield work
-        if path.exists():
-            path.rename(old)
-        work.rename(path)
+        if place.exists():
+            place.rename(old)
+        work.rename(place)
 
 
 def write_text(path: Path, text: str) -> None:

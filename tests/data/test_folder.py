@@ -80,3 +80,13 @@ def test_a_column_or_file_that_is_missing_is_named(folder):
     (folder / "items.parquet").unlink()
     with pytest.raises(DataError, match=r"items\.parquet: no such file"):
         DatasetFolder.open(folder)
+
+
+def test_events_that_nothing_orders_stay_as_in_the_file(folder):
+    EVENTS.select("user_id", "item_id").write_parquet(folder / "interactions.parquet")
+    assert DatasetFolder.open(folder).history("u")["item_id"].to_list() == ["c", "a", "b"]
+
+
+def test_a_path_that_is_too_long_is_one_sentence(tmp_path):
+    with pytest.raises(DataError, match="cannot be opened"):
+        DatasetFolder.open(tmp_path / ("n" * 300))

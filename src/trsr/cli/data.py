@@ -58,6 +58,7 @@ def show(
     from trsr.data.columns import ITEM
     from trsr.data.folder import DatasetFolder
     from trsr.errors import ConfigError
+    from trsr.prompts.inert import make_inert
     from trsr.prompts.items import shown_text
 
     if user is not None and item is not None:
@@ -65,7 +66,8 @@ def show(
     opened = DatasetFolder.open(folder)
     if item is not None:
         values = opened.item(item)
-        print_json(values) if as_json else typer.echo("\n".join(f"{name}: {values[name]}" for name in values))
+        lines = (make_inert(f"{name}: {value}") for name, value in values.items())
+        print_json(values) if as_json else typer.echo("\n".join(lines))
         return
     if user is not None:
         events = opened.history(user).tail(latest)
@@ -76,7 +78,8 @@ def show(
         for event in events.iter_rows(named=True):
             known = texts.get(str(event[ITEM]))
             rest = ", ".join(f"{name} {value}" for name, value in list(event.items())[2:] if value is not None)
-            typer.echo(f"{event[ITEM]}  {shown_text(known, opened.attributes) if known else '(unknown)'}  ({rest})")
+            text = shown_text(known, opened.attributes) if known else "(unknown)"
+            typer.echo(f"{make_inert(str(event[ITEM]))}  {text}  ({make_inert(rest)})")
         return
     content = asdict(opened) | {"path": str(folder)}
     if as_json:

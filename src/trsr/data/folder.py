@@ -68,8 +68,8 @@ class DatasetFolder:
         if events.is_empty():
             raise DataError(f"{self.path}: user {user!r} has no events; check the id")
         timed = TIME in events.columns and not events[TIME].has_nulls()
-        clock = [TIME] if timed else []
-        return events.sort(*clock, *([POSITION] if POSITION in events.columns else []), maintain_order=True)
+        clock = [*([TIME] if timed else []), *([POSITION] if POSITION in events.columns else [])]
+        return events.sort(clock, maintain_order=True) if clock else events
 
     def _read(self, name: str, column: str, ids: list[str]) -> pl.DataFrame:
         table = ScannedTable.open(self.path / f"{name}.parquet")

@@ -16,7 +16,11 @@ UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 def dataset_files(folder: Path) -> tuple[Path, Path]:
     """The files of items and interactions of a dataset folder; `DataError` if there is no such folder."""
-    if not folder.is_dir():
+    try:
+        is_there = folder.is_dir()
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be opened ({error.strerror}); check the path and its permissions") from None
+    if not is_there:
         raise DataError(f"{folder}: no such folder; give one that holds items.parquet and interactions.parquet")
     return folder / "items.parquet", folder / "interactions.parquet"
 

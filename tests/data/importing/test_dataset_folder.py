@@ -55,7 +55,10 @@ def test_types_of_attributes_are_kept_and_filters_applied(tmp_path):
     ]
     assert report.item_copies == 1
     assert report.removed == {"of unknown items": 1, "rated below 3 or not rated": 2}
-    assert report.notes == ["columns of interactions that are not read: device"]
+    assert report.notes == [
+        "columns of interactions that are not read: device",
+        "1 of 4 events name items that the source does not describe: are items and events of one release?",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -115,3 +115,10 @@ def test_a_password_in_the_address_is_refused_without_showing_it(server):
     with pytest.raises(ConfigError) as caught:
         fetch("http://me:sesame@host.invalid/data.zip")
     assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("lock", "lock"), ("n" * 300 + ".zip", "n" * 196 + ".zip")])
+def test_any_name_of_a_file_can_be_fetched(server, name, kept):
+    path = fetch(server.url.replace("data.zip", name))
+    assert path.name == kept
+    assert path.read_bytes() == DATA

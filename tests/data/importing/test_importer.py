@@ -105,6 +105,15 @@ def test_attributes_are_taken_in_the_order_that_is_wanted(source, tmp_path):
         ({"names": {"title": "year"}}, "one name"),
         ({"names": {"title": "item_id"}}, "one name"),
         ({"locale": "UK"}, "has no locales"),
+        (
+            {
+                "tables": {
+                    "items": {"file": "a", "columns": {"item": "a"}},
+                    "interactions": {"file": "b", "columns": {"item": "a", "user": "b"}},
+                }
+            },
+            "tables: format movielens has columns of its own",
+        ),
         ({"filters": {"core": 50}}, "no event is left"),
         ({"filters": {"since": datetime(2100, 1, 1)}}, "no event is left"),
     ],

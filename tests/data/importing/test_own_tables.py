@@ -219,3 +219,19 @@ def test_maps_of_too_little_are_refused(tmp_path):
 
 def test_it_is_never_guessed(tmp_path):
     assert recognised("table", tmp_path) == set()
+
+
+def test_a_time_format_for_a_column_of_numbers_is_refused_and_not_passed_over(tmp_path):
+    """20201231 would be a day of 1970."""
+    raw = csv_source(tmp_path)
+    pl.DataFrame({"who": ["u"], "sku": [1], "at": [20201231]}).write_parquet(raw / "events.parquet")
+    settings = tables(None, {"file": "events.parquet"}, {"time_format": "%Y%m%d"})
+    with pytest.raises(DataError, match="column at holds Int64, time_format is for text"):
+        imported("table", raw, tmp_path, tables=settings)
+
+
+def test_zeros_and_truth_values_in_lists_of_json_stay(tmp_path):
+    raw = csv_source(tmp_path)
+    (raw / "items.jsonl").write_text('{"sku": 1, "sizes": [0, 1, 0.0, null, ""], "flags": [[true, false], []]}')
+    items, *_ = imported("table", raw, tmp_path, tables=tables({"file": "items.jsonl"}))
+    assert items.rows(named=True) == [{"item_id": "1", "sizes": ["0", "1", "0.0"], "flags": ["True", "False"]}]

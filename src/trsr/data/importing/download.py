@@ -19,6 +19,7 @@ from trsr.progress import say, stage
 ATTEMPTS = 5
 _FIRST_WAIT = 1.0  # seconds; doubles
 _TIMEOUT = 60.0  # seconds without a byte
+_LONGEST_NAME = 200  # bytes; the system takes 255, what is not whole yet has a longer one
 
 
 class _BrokeOffError(Exception):
@@ -41,7 +42,7 @@ def fetch(url: str, wanted: str | None = None) -> Path:
     folder = cache_folder() / "downloads" / sha256(url.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
-    with FileLock(folder / "lock"):
+    with FileLock(folder.with_suffix(".lock")):
         cached = path.is_file()
         if not cached:
             _Download(url, path).run()
@@ -64,7 +65,7 @@ def _name(url: str) -> str:
     name = PurePosixPath(parsed.path).name
     if not parsed.host or not name:
         raise ConfigError(f"{url}: not the address of a file")
-    return name
+    return name.encode()[-_LONGEST_NAME:].decode(errors="ignore")  # its end tells the format
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
@@ -108,19 +110,21 @@ def import_dataset(
     """
     config = config or ImportConfig()
     started = time.perf_counter()
-    for place in (source, *more):
-        _check_apart(place, destination)
-    _check_destination(destination, replace)
     with _one_sentence(source):
+        for place in (source, *more):
+            _check_apart(place, destination)
+        _check_destination(destination, replace)
         return _import(format_name, Source(source, *more), destination, config, started)
 
 
 def _import(format_name: str, origin: Source, destination: Path, config: ImportConfig, started: float) -> ImportReport:
     reader, recognised = choose_reader(format_name, origin)
-    if config.locale is not None and "locale" not in reader.options:
-        raise ConfigError(f"locale: format {reader.name} has no locales; leave it out")
+    for name, lacks in (("locale", "has no locales"), ("tables", "has columns of its own")):
+        if getattr(config, name) is not None and name not in reader.options:
+            raise ConfigError(f"{name}: format {reader.name} {lacks}; leave it out or name another format")
     report = ImportReport(reader.name, recognised)
     layout = reader.layout(origin, config)
+    _check_packed(layout)
     with whole_folder(destination) as folder:
         _Import(layout, config, folder, report).run()
         report.seconds = round(time.perf_counter() - started, 3)
@@ -132,11 +136,15 @@ def _import(format_name: str, origin: Source, destination: Path, config: ImportC
 
 @contextmanager
 def _one_sentence(source: Path) -> Iterator[None]:
-    """An error of a panic in Polars, and one line for names and values of a source that have several."""
+    """Errors of a panic in Polars and of the system; one line for names and values of a source that have several."""
     try:
         yield
     except (pl.exceptions.PanicException, csv.Error):  # the latter from a reader that looks at first lines
         raise DataError(f"{source}: a file there is damaged; fetch or write it again") from None
+    except OSError as error:
+        if not error.strerror:
+            raise
+        raise ConfigError(f"{error.filename or source}: cannot be reached ({error.strerror}); check the path") from None
     except TrsrError as error:
         told = str(error)
         if told.isprintable() and len(told) <= _LONGEST_MESSAGE:
@@ -148,9 +156,10 @@ def _one_sentence(source: Path) -> Iterator[None]:
 
 
 def _check_apart(source: Path, destination: Path) -> None:
-    if source.is_dir() and destination.resolve().is_relative_to(source.resolve()):
+    place, target = Path(realpath(source)), Path(realpath(destination))
+    if source.is_dir() and target.is_relative_to(place):
         raise ConfigError(f"{destination}: lies inside the source; choose a place outside {source}")
-    if source.resolve().is_relative_to(destination.resolve()):
+    if place.is_relative_to(target):
         raise ConfigError(f"{destination}: the source is in it; choose another name")
 
 
@@ -161,6 +170,16 @@ def _check_destination(destination: Path, replace: bool) -> None:
         raise ConfigError(f"{destination}: is there already; choose another name or add --replace")
     if not (destination / "items.parquet").is_file():
         raise ConfigError(f"{destination}: is there and no dataset folder; choose another name")
+
+
+def _check_packed(layout: Layout) -> None:
+    """`DataError` where a file would be read twice, since it lies beside the `.gz` that it came out of."""
+    taken: dict[str, str] = {}
+    for table in layout.tables:
+        place = table.file.place
+        other = taken.setdefault(re.sub(r"(?i)\.gz$", "", place), place)
+        if other != place:
+            raise DataError(f"{other}: the same as {place}, one of them packed; leave one of them there")
 
 
 class _Import:
@@ -260,7 +279,9 @@ class _Import:
         if not self.events_read:
             raise DataError("the source holds no event that can be read; look at the first lines of its files")
         with stage("interactions") as work:
-            if not self._may_be_whole or self.unknown:
+            if self._may_be_whole and not self.unknown:
+                self.report.removed = {UNKNOWN: 0}
+            else:
                 self._rewrite_events()
             written = pl.scan_parquet(self.events, glob=False).select(
                 pl.len().alias("events"), pl.col(USER).n_unique().alias("users")

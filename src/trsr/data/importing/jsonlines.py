@@ -194,7 +194,8 @@ def optional_texts(record: Mapping[str, Any], name: str) -> list[str] | None:
         return [str(value)]
     found: list[str] = []
     for entry in value:
-        found += [str(part) for part in entry if part] if isinstance(entry, list) else [str(entry)] if entry else []
+        parts = entry if isinstance(entry, list) else [entry]
+        found += [str(part) for part in parts if part or isinstance(part, int | float)]  # 0 and false say something
     return found
 
 

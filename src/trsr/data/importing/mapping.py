@@ -36,6 +36,8 @@ class MappedEvents:
         kind = self.kinds[named.time] if named.time is not None else pl.Date()
         if not (kind.is_numeric() or kind in (pl.String, pl.Date, pl.Datetime)):
             raise DataError(f"{self.place}: column {named.time} holds {kind}; times are dates, numbers or text")
+        if named.time_format is not None and kind.is_numeric():
+            raise DataError(f"{self.place}: column {named.time} holds {kind}, time_format is for text; take it out")
         for name in (named.position, named.rating, named.weight):
             kind = self.kinds[name] if name is not None else pl.Float64()
             if not (kind.is_numeric() or kind in (pl.String, pl.Boolean, pl.Null)):

@@ -1,6 +1,7 @@
 """`Source`: the files of what somebody has, in a folder, an archive or alone, read without unpacking them first."""
 
 import gzip
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -67,12 +68,16 @@ class Source:
     """The files at `path` by name: those below a folder, those in a `.zip`, or the one file.
 
     A `.gz` stands for the file in it, a `.zip` in a folder for the files in it. `more` are further places of the same
-    source. Raises `DataError` if there are no files.
+    source; a file that is in two of them is there once. Raises `DataError` if there are no files.
     """
 
     def __init__(self, path: Path, *more: Path) -> None:
         self.path = path
-        self.files = sorted((file for place in (path, *more) for file in _files(place)), key=lambda file: file.name)
+        found: dict[Path, SourceFile] = {}
+        for place in (path, *more):
+            for file in _files(place):
+                found.setdefault(Path(file.place).parent.resolve() / Path(file.place).name, file)
+        self.files = sorted(found.values(), key=lambda file: file.name)
         if not self.files:
             raise DataError(f"{path}: no files there; give the folder, the archive or the file of a download")
 
@@ -84,9 +89,8 @@ class Source:
 def _files(path: Path) -> Iterator[SourceFile]:
     if path.is_dir():
         found = []
-        for place in path.rglob("*"):
-            if place.is_file() and not any(part.startswith(".") for part in place.relative_to(path).parts):
-                found.append(place)
+        for place in _below(path):
+            found.append(place)
             if len(found) > MOST_FILES:
                 raise DataError(f"{path}: over {MOST_FILES:,} files; give the folder of one download")
         for place in found:
@@ -95,6 +99,24 @@ def _files(path: Path) -> Iterator[SourceFile]:
         yield from _one(path, path.name)
     else:
         raise DataError(f"{path}: no such file or folder; give the folder, the archive or the file of a download")
+
+
+def _below(path: Path) -> Iterator[Path]:
+    """The files below a folder, those of folders that links name too, each folder once; hidden ones are left out."""
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(path, onerror=_raise, followlinks=True):
+        if os.path.realpath(folder) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(folder))
+        shown = sorted((Path(folder, name).is_symlink(), name) for name in folders if not name.startswith("."))
+        folders[:] = [name for _, name in shown]  # links behind what they may name
+        places = (Path(folder, name) for name in names if not name.startswith("."))
+        yield from (place for place in places if place.is_file())
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _one(path: Path, name: str) -> Iterator[SourceFile]:
@@ -111,10 +133,10 @@ def _one(path: Path, name: str) -> Iterator[SourceFile]:
 def _zipped(path: Path, name: str) -> Iterator[SourceFile]:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir()]
+            members = {info.filename: info for info in archive.infolist() if not info.is_dir()}  # the last one counts
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
         raise DataError(f"{path}: the archive is truncated or damaged; fetch it again") from None
-    for info in members:
+    for info in members.values():
         parts = PurePosixPath(info.filename).parts
         if any(part.startswith((".", "__MACOSX")) for part in parts):
             continue
