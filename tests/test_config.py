@@ -16,6 +16,7 @@ from trsr.config import (
     CleaningConfig,
     ColumnMap,
     DataConfig,
+    EmbeddingConfig,
     EvaluationConfig,
     ExperimentConfig,
     FilterConfig,
@@ -102,6 +103,9 @@ SETTINGS = {
         lora_modules=st.none() | st.lists(text),
         seed=seeds,
     ),
+    EmbeddingConfig: st.builds(
+        EmbeddingConfig, model=st.none() | text, dtype=st.sampled_from(["auto", "float32"]), item_tokens=st.just(8)
+    ),
     EvaluationConfig: st.builds(EvaluationConfig, ks=st.lists(positive, min_size=1), seed=seeds),
 }
 COLUMNS = st.builds(
@@ -136,7 +140,9 @@ SETTINGS[ExperimentConfig] = st.builds(
     ExperimentConfig,
     name=st.sampled_from(["a", "demo-2.x", "9_9"]),
     seed=seeds,
-    methods=st.lists(st.sampled_from(["none", "hierarchical", "recurrent"]), min_size=1, unique=True),
+    methods=st.lists(st.sampled_from(["none", "hierarchical", "recurrent"]), unique=True),
+    baselines=st.lists(st.sampled_from(["popularity", "bm25", "als"]), min_size=1, unique=True),
+    embedding=SETTINGS[EmbeddingConfig],
     data=SETTINGS[DataConfig],
     split=SETTINGS[SplitConfig],
     prompt=SETTINGS[PromptConfig],
@@ -182,7 +188,7 @@ def test_a_misspelt_key_is_named_with_those_that_are_known(kind):
         ),
         ({"data": {"bookshop": {"books": 50, "max_events": 26}}}, "max_events is above half the number of books"),
         ({"split": {"by": "coin"}}, "my.yaml: split.by: Input should be 'auto', 'time', 'last' or 'users'"),
-        ({"methods": []}, "my.yaml: methods: List should have at least 1 item"),
+        ({"methods": [], "baselines": []}, "my.yaml: methods and baselines are both empty; name at least one model"),
         ({"training": {"betas": [0.9]}}, "my.yaml: training.betas.1: Field required"),
         ({"training": {"learning_rate": float("nan")}}, "my.yaml: training.learning_rate: Input should be a finite"),
         ({"training": {"seed": 2**32}}, "my.yaml: training.seed: Input should be less than 4294967296"),

@@ -69,7 +69,14 @@ def forbid_models(monkeypatch):
 def test_the_folder_holds_every_file_of_the_contract_and_nothing_pickled(run):
     present = set(files(run))
     wanted = {"config.yaml", "manifest.json", "candidates.parquet", "metrics.json", "per_user.parquet"}
-    wanted |= {"summaries.parquet", "report.html", "examples.parquet", "checks.json", "stories.json"}
+    wanted |= {
+        "comparisons.json",
+        "summaries.parquet",
+        "report.html",
+        "examples.parquet",
+        "checks.json",
+        "stories.json",
+    }
     wanted |= {f"scores/{model}.parquet" for model in MODELS}
     wanted |= {
         f"adapter/trsr-{method}/{name}"
@@ -129,6 +136,25 @@ def test_metrics_have_mean_low_and_high_for_every_model_and_chance_is_k_of_n(run
         assert metrics["chance"][f"recall@{k}/u{NEGATIVES}"] == {"mean": k / n, "low": k / n, "high": k / n}
         assert metrics["chance"][f"hit@{k}/u{NEGATIVES}"]["mean"] == pytest.approx(k / n, abs=1e-15)
     assert metrics["oracle"][f"recall@3/u{NEGATIVES}"]["mean"] > metrics["chance"][f"recall@3/u{NEGATIVES}"]["mean"]
+
+
+def test_tuned_rankers_are_compared_with_the_best_baseline_and_with_no_summary(run):
+    metrics, found = read(run, "metrics.json"), read(run, "comparisons.json")
+    baselines = [model for model in metrics if not model.startswith("trsr-") and model not in ("chance", "oracle")]
+    for metric in metrics["chance"]:
+        best = max(metrics[model][metric]["mean"] for model in baselines)
+        rows = [row for row in found if row["metric"] == metric]
+        assert [row["model"] for row in rows if row["against"] in baselines] == sorted(f"trsr-{m}" for m in METHODS)
+        assert {row["model"] for row in rows if row["against"] == "trsr-none"} == {
+            f"trsr-{method}" for method in METHODS if method != "none"
+        }
+        for row in rows:
+            means = [metrics[row[name]][metric]["mean"] for name in ("model", "against")]
+            assert row["difference"] == pytest.approx(means[0] - means[1], abs=1e-9)
+            assert row["low"] <= row["difference"] + 1e-12
+            assert 0 < row["p"] <= row["p_holm"] <= 1
+            assert row["users"] == TESTS
+            assert row["against"] == "trsr-none" or means[1] == best
 
 
 def test_per_user_values_average_to_the_metrics(run):

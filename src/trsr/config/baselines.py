@@ -28,4 +28,4 @@ class EmbeddingConfig(Settings):
 
     model: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    item_tokens: Annotated[int, Field(ge=8)] = 128
+    item_tokens: Annotated[int, Field(ge=8)] = 64

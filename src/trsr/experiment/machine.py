@@ -3,9 +3,15 @@
 import platform
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from trsr.config import ExperimentConfig
+from trsr.llm.encoders import resolve_encoder
+from trsr.llm.weights import resolve_weights
+
+_OPTIONAL = ("bm25s", "implicit", "sentence-transformers")
 _LIBRARIES = ("trsr", "torch", "transformers", "peft", "tokenizers", "polars", "numpy")
 
 
@@ -20,10 +26,22 @@ def describe_machine() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         **{library: version(library) for library in _LIBRARIES},
+        **{library: version(library) for library in _OPTIONAL if find_spec(library.replace("-", "_"))},
         "system": f"{platform.system()} {platform.machine()}",
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
     }
+
+
+def fingerprint_models(config: ExperimentConfig) -> dict[str, str]:
+    """Of every model that an experiment uses; raises `ModelError` for one that cannot be had."""
+    found = {}
+    if config.methods:
+        found["weights"] = resolve_weights(config.ranker.base).fingerprint
+        found["summariser"] = resolve_weights(config.summaries.model).fingerprint
+    if "embedding" in config.baselines:
+        found["embedding"] = resolve_encoder(config.embedding.model or config.ranker.base).fingerprint
+    return found
 
 
 def _processor() -> str:
@@ -38,7 +56,7 @@ def _processor() -> str:
 def describe_model(name: str, template: str) -> dict[str, Any]:
     """Where a model's weights are, the layout of its prompts, and the two answer tokens in context."""
     from trsr.llm.chat import ChatFormat
-    from trsr.llm.weights import load_tokenizer, resolve_weights
+    from trsr.llm.weights import load_tokenizer
     from trsr.prompts.templates import TemplateSet
 
     weights = resolve_weights(name)

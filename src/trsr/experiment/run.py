@@ -17,16 +17,18 @@ from typing import Any
 import polars as pl
 
 from trsr.baselines.oracle import Oracle
-from trsr.baselines.popularity import Popularity
+from trsr.baselines.registry import check_installed
 from trsr.config import ExperimentConfig, RankerConfig
 from trsr.data.columns import EXAMPLE, TEST, TRAIN, VALID
 from trsr.data.reading import read_table
 from trsr.data.scoring import Scorer
 from trsr.errors import ConfigError
-from trsr.evaluation.evaluate import evaluate, read_scores
+from trsr.evaluation.comparisons import compare_run
+from trsr.evaluation.evaluate import evaluate
 from trsr.evaluation.report import write_report
+from trsr.experiment.baselines import fit_data, tuned_baseline
 from trsr.experiment.checks import check_run
-from trsr.experiment.machine import describe_machine
+from trsr.experiment.machine import describe_machine, fingerprint_models
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.scoring import Note, score_tasks
 from trsr.experiment.stories import tell_stories
@@ -34,7 +36,6 @@ from trsr.experiment.summaries import open_summarizer, summarize_tasks
 from trsr.experiment.tasks import Tasks, make_tasks
 from trsr.experiment.tuning import keep_tuned, label, prompt_counts
 from trsr.llm.backend import Source
-from trsr.llm.weights import resolve_weights
 from trsr.progress import say, stage
 from trsr.prompts.templates import TemplateSet
 from trsr.ranking.processes import is_main, main_first, part, refuse_several
@@ -47,6 +48,7 @@ from trsr.summaries.store import SummaryStore
 def run_experiment(config: ExperimentConfig, out: Path) -> Path:
     """Run or continue the experiment in folder `out`; gives `out`. Raises the errors of `trsr.errors`."""
     refuse_several("trsr run")
+    check_installed(config.baselines)
     return _Experiment(config, RunFolder.open(out, config)).run()
 
 
@@ -71,7 +73,8 @@ class _Experiment:
         self._record_start()
         summaries = self._summaries()
         self._baselines()
-        self._untuned(summaries)
+        if self.config.methods:
+            self._untuned(summaries)
         for method in self.config.methods:
             self._tuned(method, summaries)
         self._evaluate()
@@ -115,8 +118,7 @@ class _Experiment:
         fingerprints = {
             "data": tasks.dataset.fingerprint,
             "templates": TemplateSet(self.config.prompt.template).fingerprint,
-            "weights": resolve_weights(self.config.ranker.base).fingerprint,
-            "summariser": resolve_weights(self.config.summaries.model).fingerprint,
+            **fingerprint_models(self.config),
         }
         for what, fingerprint in fingerprints.items():
             self.folder.refuse_change(what, fingerprint)
@@ -168,12 +170,15 @@ class _Experiment:
         tasks = [task for split in (TRAIN, VALID, TEST) for task in self.tasks.of(split)]
         rows: list[SummaryRow] = []
         place = self.config.summaries.store or self.folder.path / "summaries.sqlite"
-        with self._timed("summaries"), SummaryStore(place) as store:
-            if methods:
-                with open_summarizer(self.config, self.tasks, store, self._summary_source()) as summarizer:
-                    for method in methods:
-                        rows += summarize_tasks(summarizer, method, self.tasks, tasks)
-                    self.folder.update_manifest(summaries=summarizer.usage())
+        if methods:
+            with (
+                self._timed("summaries"),
+                SummaryStore(place) as store,
+                open_summarizer(self.config, self.tasks, store, self._summary_source()) as summarizer,
+            ):
+                for method in methods:
+                    rows += summarize_tasks(summarizer, method, self.tasks, tasks)
+                self.folder.update_manifest(summaries=summarizer.usage())
         self.folder.write_table("summaries.parquet", summaries_frame(rows))
 
     def _summary_source(self) -> Source:
@@ -185,7 +190,12 @@ class _Experiment:
         return Source.of(config)
 
     def _baselines(self) -> None:
-        self._score("popularity", Popularity.fit(self.tasks.examples.fit_events))
+        data = fit_data(self.tasks, self.config)
+        for name in self.config.baselines:
+            if not self.folder.scores(name).exists():
+                with self._timed(f"tune {name}"):
+                    scorer = tuned_baseline(name, data, self.folder, self.config.seed)
+                self._score(name, scorer)
         if self.tasks.truth is not None:
             cuts = {task.request.example_id: task.cut for task in self.tasks.of(TEST)}
             self._score("oracle", Oracle(self.tasks.truth, cuts))
@@ -262,9 +272,11 @@ class _Experiment:
 
     def _evaluate(self) -> None:
         paths = sorted((self.folder.path / "scores").glob("*.parquet"))
-        scores = {path.stem: read_scores(path) for path in paths}
+        scores = {path.stem: read_table(path) for path in paths}
         evaluation = evaluate(self.tasks.candidates[TEST], scores, self.config.evaluation)
         self.folder.write_json("metrics.json", evaluation.metrics)
+        compared = compare_run(evaluation, self.config.evaluation)
+        self.folder.write_json("comparisons.json", [asdict(comparison) for comparison in compared])
         self.folder.write_table("per_user.parquet", evaluation.per_user)
 
     @contextmanager

@@ -60,6 +60,10 @@ class RunFolder:
         """Parts of the scores of one model, until they are whole."""
         return self.path / "scores" / f"{model}.parts"
 
+    def choice(self, baseline: str) -> Path:
+        """The settings of one baseline: the chosen ones and every one tried."""
+        return self.path / "baselines" / f"{baseline}.json"
+
     def adapter(self, model: str) -> Path:
         """The model folder of one tuned model."""
         return self.path / "adapter" / model

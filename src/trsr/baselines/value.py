@@ -1,0 +1,18 @@
+"""How good a baseline is on validation: the mean of recall at 3, 5 and 10, by which every setting is chosen."""
+
+import numpy as np
+
+from trsr.baselines.fitting import Validation
+from trsr.data.scoring import Scorer
+from trsr.evaluation.metrics import recall, tie_runs
+
+RECALL_KS = (3, 5, 10)
+
+
+def mean_recall(scorer: Scorer, validation: Validation) -> float:
+    """Mean over cut-offs and examples; ties count with their expected value."""
+    scores = np.concatenate(list(scorer.score(validation.requests)))
+    labels = [label for example in validation.labels for label in example]
+    owners = np.repeat(np.arange(len(validation.labels)), [len(example) for example in validation.labels])
+    runs = tie_runs(scores, labels, owners)
+    return float(np.mean([recall(runs, k).mean() for k in RECALL_KS]))
