@@ -14,22 +14,38 @@ def section(run: Path) -> str:
     manifest, metrics = (json.loads((run / name).read_text()) for name in ("manifest.json", "metrics.json"))
     data, machine = manifest["data"], manifest["machine"]
     examples = ", ".join(f"{count} {split}" for split, count in data["examples"].items())
+    tuned = bool(manifest.get("training"))
+    kind = f", {manifest['ranker']['dtype']}" if "ranker" in manifest else ""
     parts = [
         f"## {manifest['name']}",
         f"`trsr run experiments/{manifest['name']}.yaml`, trsr {machine['trsr']}, torch {machine['torch']}, "
-        f"{machine['device']}, {machine['threads']} threads, {manifest['ranker']['dtype']}, seed {manifest['seed']}. "
+        f"{machine['device']}, {machine['threads']} threads{kind}, seed {manifest['seed']}. "
         f"Data: {data['cleaning']['users']:,} users, {data['cleaning']['events']:,} events, "
         f"{data['cleaning']['items']:,} items; split by {data['split']}, {examples} examples.",
         markdown_table(metrics),
-        "Validation before tuning and at each evaluation (mean of recall@3, @5, @10; loss on the trained objective):",
-        learning(run),
-        cost(manifest),
-        "Three summaries, drawn by the seed:",
-        summaries(run, manifest["seed"]),
-        "What the run found when it checked itself:",
-        checks(run),
     ]
+    if (run / "baselines").is_dir():
+        parts += ["What tuning on validation chose (mean of recall@3, @5, @10):", baselines(run)]
+    if tuned:
+        parts += [
+            "Validation before tuning and at each evaluation (mean of recall@3, @5, @10; loss that was trained on):",
+            learning(run),
+            cost(manifest),
+            "Three summaries, drawn by the seed:",
+            summaries(run, manifest["seed"]),
+        ]
+    parts += ["What the run found when it checked itself:", checks(run)]
     return "\n\n".join(parts)
+
+
+def baselines(run: Path) -> str:
+    lines = ["| baseline | settings tried | chosen | validation | seconds in all |", "|---|---|---|---|---|"]
+    for path in sorted((run / "baselines").glob("*.json")):
+        log = json.loads(path.read_text())
+        chosen = ", ".join(f"{name} {value}" for name, value in log["settings"].items()) or "-"
+        seconds = sum(entry["seconds"] for entry in log["tried"])
+        lines.append(f"| {path.stem} | {len(log['tried'])} | {chosen} | {log['valid_recall']:.3f} | {seconds:.0f} |")
+    return "\n".join(lines)
 
 
 def learning(run: Path) -> str:
