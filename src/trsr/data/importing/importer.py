@@ -7,14 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
 from os.path import realpath
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
-from trsr import __version__
 from trsr.config import FilterConfig, ImportConfig
 from trsr.data.columns import ITEM, USER
 from trsr.data.events import UNKNOWN_SHARE
@@ -25,6 +23,7 @@ from trsr.data.importing.pipeline import one_behind
 from trsr.data.importing.quarantine import NAME as QUARANTINE
 from trsr.data.importing.quarantine import Quarantine
 from trsr.data.importing.reader import FAULTY, IMPRESSIONS, INTERACTIONS, ITEMS, Layout, Table, choose_reader
+from trsr.data.importing.report import FileCount, ImportReport
 from trsr.data.importing.rows import LINE, RowBatch
 from trsr.data.importing.source import Source
 from trsr.data.importing.uniqueness import Unique
@@ -34,63 +33,6 @@ from trsr.files import whole_folder
 from trsr.progress import Stage, stage
 
 _LONGEST_MESSAGE = 2000
-
-
-@dataclass(frozen=True)
-class FileCount:
-    """How many rows a file had, and how many of them were bad."""
-
-    file: str
-    rows: int
-    bad: int
-
-
-@dataclass
-class ImportReport:
-    """What an import found and did; the content of `import.json`.
-
-    `recognised` says how the format was told, `removed` how many events each filter took out, `cleaned` how many
-    texts each clean-up changed.
-    """
-
-    format: str
-    recognised: str
-    version: str = __version__
-    items: int = 0
-    users: int = 0
-    events: int = 0
-    impressions: int = 0
-    attributes: list[str] = field(default_factory=list)
-    files: list[FileCount] = field(default_factory=list)
-    removed: dict[str, int] = field(default_factory=dict)
-    cleaned: dict[str, int] = field(default_factory=dict)
-    item_copies: int = 0
-    notes: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def bad(self) -> int:
-        """Bad rows of all files."""
-        return sum(count.bad for count in self.files)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values by name, ready for JSON."""
-        return asdict(self) | {"bad": self.bad}
-
-    def lines(self) -> list[str]:
-        """What a person is told."""
-        told = [f"format {self.format} ({self.recognised})"]
-        told += [f"{count.file}: {count.rows:,} rows, {count.bad:,} bad" for count in self.files]
-        if self.bad:
-            told.append(f"{self.bad:,} bad rows, each with its reason, in {QUARANTINE}")
-        told += [f"cleaned: {count:,} values, {what}" for what, count in self.cleaned.items() if count]
-        if self.item_copies:
-            told.append(f"{self.item_copies:,} items were described again, word for word: dropped")
-        told += [f"removed: {count:,} events {what}" for what, count in self.removed.items() if count]
-        told += self.notes
-        size = f"{self.users:,} users, {self.events:,} events, {self.items:,} items"
-        sets = f", {self.impressions:,} impressions" if self.impressions else ""
-        return [*told, f"{size}{sets}; attributes: {', '.join(self.attributes)}; {self.seconds:.1f} s"]
 
 
 def import_dataset(
@@ -209,7 +151,9 @@ class _Import:
             schemas[IMPRESSIONS] = self.layout.impressions
         with ExitStack() as opened:
             writers = {
-                name: opened.enter_context(ParquetWriter(self.folder / f"{name}.parquet", schema))
+                name: opened.enter_context(
+                    ParquetWriter(self.folder / f"{name}.parquet", schema, self._compression(name))
+                )
                 for name, schema in schemas.items()
             }
             for table in self.layout.tables:
@@ -218,6 +162,10 @@ class _Import:
         if self.layout.impressions is not None:
             self.report.impressions = writers[IMPRESSIONS].rows
         self.events_read = writers[INTERACTIONS].rows
+
+    def _compression(self, name: str) -> Literal["zstd", "lz4"]:
+        """The quicker one for events that are written again."""
+        return "lz4" if name == INTERACTIONS and not self._may_be_whole else "zstd"
 
     def _table(self, table: Table, writers: Mapping[str, ParquetWriter], quarantine: Quarantine, work: Stage) -> None:
         """Rows are told apart here and made use of in another thread, one batch behind."""

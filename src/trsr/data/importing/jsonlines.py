@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isinf, isnan
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -109,10 +110,13 @@ def _literal(text: str) -> Any:
         return None
 
 
+_FILTERS = Lock()  # the filters of warnings are those of all threads, and one reads while another cleans
+
+
 def literal_value(text: str) -> Any:
     """The value of a Python literal; `ValueError` where it is none. An escape that Python does not know is itself."""
     try:
-        with warnings.catch_warnings():
+        with _FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.literal_eval(text.strip())
     except (SyntaxError, MemoryError, RecursionError, TypeError) as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 from queue import Queue
 from threading import Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -22,8 +22,8 @@ class ParquetWriter:
     at the end.
     """
 
-    def __init__(self, path: Path, schema: pl.Schema) -> None:
-        self.path, self.schema, self.rows = path, schema, 0
+    def __init__(self, path: Path, schema: pl.Schema, compression: Literal["zstd", "lz4"] = "zstd") -> None:
+        self.path, self.schema, self.compression, self.rows = path, schema, compression, 0
         self._first: pl.DataFrame | None = None
         self._batches: Queue[pl.DataFrame | None] = Queue(_AHEAD)
         self._failure: BaseException | None = None
@@ -42,7 +42,7 @@ class ParquetWriter:
                 raise self._failure
         elif kind is None:
             batch = pl.DataFrame(schema=self.schema) if self._first is None else self._first
-            batch.write_parquet(self.path)
+            batch.write_parquet(self.path, compression=self.compression)
 
     def write(self, batch: pl.DataFrame) -> None:
         """Add rows; columns are taken by name."""
@@ -66,7 +66,8 @@ class ParquetWriter:
 
     def _sink(self) -> None:
         try:
-            register_io_source(self._pull, schema=self.schema, is_pure=True).sink_parquet(self.path)
+            source = register_io_source(self._pull, schema=self.schema, is_pure=True)
+            source.sink_parquet(self.path, compression=self.compression)
         except BaseException as error:  # noqa: BLE001 - raised where the batches come from
             self._failure = error
             while self._batches.get() is not None:  # or whoever writes would wait for ever

@@ -128,12 +128,13 @@ class _Part:
 
     def _history(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The histories of users who had none so far, with places from 0."""
-        new = []
-        for row, (user, history) in enumerate(frame.select(USER, "history").iter_rows()):
-            if history and user not in self._known:
-                self._known.add(user)
-                new.append(row)
-        histories = frame.select(USER, pl.col("history").str.split(" ").alias(ITEM))[new]
+        first = frame.filter(pl.col("history").is_not_null() & (pl.col("history") != "")).unique(
+            USER, keep="first", maintain_order=True
+        )
+        users = first[USER].to_list()
+        is_new = pl.Series([user not in self._known for user in users], dtype=pl.Boolean)
+        self._known.update(users)
+        histories = first.filter(is_new).select(USER, pl.col("history").str.split(" ").alias(ITEM))
         return histories.select(
             USER,
             ITEM,
