@@ -198,3 +198,39 @@ def test_the_answer_words_of_the_template_set_are_asked_for_and_looked_up(tmp_pa
         .endswith("no or yes?<|im_end|>\n<|im_start|>assistant")
     )
     assert prompts.answers.yes_piece == "no"
+
+
+def test_recent_items_fill_the_budget_of_a_summary_and_never_more():
+    history = [f"b{n}" for n in range(12)]
+    shown = make_prompts(recent="budget", recent_items=2, item_tokens=16, summary_tokens=30)
+    tokens = shown.items.tokens(history)
+    taken = shown.recent(history)
+    assert history[-len(taken) :] == taken and len(taken) > 2
+    assert sum(tokens[-len(taken) :]) <= 2 * 16 + 30 < sum(tokens[-len(taken) - 1 :])
+    assert len(shown.build("", history, ["b9"]).recent) == len(taken)
+    assert shown.recent([]) == []
+
+
+def test_the_whole_history_is_shown_as_far_as_the_prompt_has_room():
+    history = [f"b{n}" for n in range(12)]
+    assert len(make_prompts(recent="context").build("", history, ["b9"]).recent) == 12
+    tight = make_prompts(recent="context", max_tokens=170)
+    prompt = tight.build("", history, ["b9"])
+    assert 1 <= len(prompt.recent) < 12
+    assert (
+        length(prompt)
+        <= 170
+        < length(make_prompts(recent="items", recent_items=len(prompt.recent) + 1).build("", history, ["b9"]))
+    )
+    assert tight.counts.recent_items_dropped == tight.counts.prompts_with_recent_items_dropped == 0
+
+
+def test_levels_of_popularity_and_the_setting_go_together():
+    config = PromptConfig(template="books", popularity_levels=5)
+    templates, items = TemplateSet("books"), make_items()
+    told = RankingPrompts(templates, items, CHAT, config, {"b8": 4}).build("", HISTORY, ["b8", "b9"])
+    assert decode(told.suffixes[0]).startswith("Candidate book, popularity 4 of 5: title: Book number 8")
+    assert decode(told.suffixes[1]).startswith("Candidate book, popularity 1 of 5: title: Book number 9")
+    for settings_, levels in ((config, None), (PromptConfig(template="books"), {"b8": 4})):
+        with pytest.raises(ConfigError, match="popularity_levels and levels of the items go together"):
+            RankingPrompts(templates, items, CHAT, settings_, levels)

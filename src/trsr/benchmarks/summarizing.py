@@ -12,7 +12,6 @@ Loading the model is in none. Texts are greedy and have the same limits in all b
 and `backend_best` take turns, and the faster of two rounds counts for each.
 """
 
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -189,16 +188,12 @@ class _Bench:
             self._update("", store, whole[:2])
 
     def _best(self, calls: Sequence[Call]) -> SummaryResult:
-        """The fastest of a few sizes of batch; a server, which forms its own, is given everything it takes."""
+        """All the calls in the size of batch that is fastest for them; a server, which forms its own, gets all."""
         if self.model is None:
             return self._raw(calls, self.generator, "all at once")
-        some = random.Random(7).sample(calls, min(len(calls), max(_BATCHES)))
-        sizes = [size for size in _BATCHES if size <= len(some)] or [len(some)]
-        taken = {size: float("inf") for size in sizes}
-        for size in sizes * _ROUNDS if sizes[1:] else ():
-            taken[size] = min(taken[size], self._raw(some, self._local(size), "").seconds)
-        fastest = min(sizes, key=lambda size: taken[size])
-        return self._raw(calls, self._local(fastest), f"batches of {fastest}")
+        sizes = [size for size in _BATCHES if size < len(calls)] or [len(calls)]
+        tried = [self._raw(calls, self._local(size), f"batches of {size}") for size in sizes]
+        return min(tried, key=lambda result: result.seconds)
 
     def _local(self, size: int) -> LocalGenerator:
         return LocalGenerator(self.model, self.chat, self.weights.fingerprint, size)

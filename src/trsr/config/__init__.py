@@ -2,13 +2,22 @@
 
 from trsr.config.baselines import BaselineName, EmbeddingConfig
 from trsr.config.data import BookshopConfig, CandidateConfig, DataConfig, SplitConfig
-from trsr.config.experiment import EvaluationConfig, ExperimentConfig, SummaryMethod, load_experiment, with_data_path
+from trsr.config.experiment import (
+    TUNED,
+    EvaluationConfig,
+    ExperimentConfig,
+    RankerMethod,
+    SummaryMethod,
+    load_experiment,
+    with_data_path,
+)
 from trsr.config.importing import CleaningConfig, ColumnMap, FilterConfig, ImportConfig, TableConfig, TablesConfig
 from trsr.config.ranking import AttentionPath, PromptConfig, RankerConfig, TrainingConfig
 from trsr.config.settings import Seed, Settings, dump_yaml, parse_settings, read_yaml
 from trsr.config.summaries import BackendConfig, SummaryConfig
 
 __all__ = [
+    "TUNED",
     "AttentionPath",
     "BackendConfig",
     "BaselineName",
@@ -24,6 +33,7 @@ __all__ = [
     "ImportConfig",
     "PromptConfig",
     "RankerConfig",
+    "RankerMethod",
     "Seed",
     "Settings",
     "SplitConfig",

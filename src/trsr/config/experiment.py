@@ -12,6 +12,12 @@ from trsr.config.settings import Count, Seed, Settings, parse_settings, read_yam
 from trsr.config.summaries import SummaryConfig
 
 SummaryMethod = Literal["none", "hierarchical", "recurrent", "extractive"]
+RankerMethod = Literal["none", "recent", "context", "hierarchical", "recurrent", "extractive"]
+TUNED = "trsr-"
+"""How the names of tuned rankers begin, `trsr-METHOD`, and those of mixes that have one."""
+
+
+ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 
 
 class EvaluationConfig(Settings):
@@ -23,13 +29,21 @@ class EvaluationConfig(Settings):
 
 
 class ExperimentConfig(Settings):
-    """One experiment from one YAML file."""
+    """One experiment from one YAML file.
+
+    `methods` are the rankers that are tuned: with a summary, or with none and the latest `prompt.recent_items` items
+    ("none"), as many items as have the tokens of those and of a summary ("recent"), or the whole history as far as
+    `prompt.max_tokens` has room ("context"). `mixes` are models whose scores are added up with weights fitted on
+    validation: by name, the models that it has, of which `trsr-METHOD` is a tuned ranker; the name of a mix begins
+    with `trsr-` where that of one of its models does.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     seed: Seed = 7
-    methods: list[SummaryMethod] = ["none", "hierarchical", "recurrent"]
+    methods: list[RankerMethod] = ["none", "hierarchical", "recurrent"]
     baselines: list[BaselineName] = ["popularity"]
     embedding: EmbeddingConfig = EmbeddingConfig()
+    mixes: dict[ModelName, list[str]] = {}
     data: DataConfig
     split: SplitConfig = SplitConfig()
     candidates: CandidateConfig = CandidateConfig()
@@ -48,9 +62,35 @@ class ExperimentConfig(Settings):
                 raise ValueError(f"{key} names one twice; keep one of them")
         if not self.methods and not self.baselines:
             raise ValueError("methods and baselines are both empty; name at least one model")
+        self._check_mixes()
         if self.training.tune == "full" and self.ranker.quantization != "none":
             raise ValueError("training.tune full cannot train 4-bit weights; take lora, or ranker.quantization none")
         return self
+
+    @property
+    def summary_methods(self) -> list[SummaryMethod]:
+        """The methods that need summaries."""
+        return [method for method in self.methods if method not in ("none", "recent", "context")]
+
+    def prompt_of(self, method: RankerMethod) -> PromptConfig:
+        """The prompt of the ranker of a method."""
+        if method not in ("recent", "context"):
+            return self.prompt
+        return self.prompt.model_copy(update={"recent": "budget" if method == "recent" else "context"})
+
+    def _check_mixes(self) -> None:
+        tuned = [f"{TUNED}{method}" for method in self.methods]
+        models = [*self.baselines, *(["untuned"] if tuned else []), *tuned]
+        for name, parts in self.mixes.items():
+            unknown = next((part for part in parts if part not in models), None)
+            if unknown is not None:
+                raise ValueError(f"mixes.{name}: this experiment has no model {unknown!r}, but {', '.join(models)}")
+            if len(parts) < 2 or len(set(parts)) < len(parts):
+                raise ValueError(f"mixes.{name}: name two different models at least, and each once")
+            if name in (*models, "chance", "oracle"):
+                raise ValueError(f"mixes.{name}: a model has this name; give the mix another")
+            if name.startswith(TUNED) != any(part in tuned for part in parts):
+                raise ValueError(f"mixes.{name}: where a tuned ranker is in it, its name begins with {TUNED}; else not")
 
 
 def load_experiment(path: Path) -> ExperimentConfig:

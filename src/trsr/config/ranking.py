@@ -1,25 +1,41 @@
 """Settings of the ranking prompt, the ranker and its training."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from trsr.config.settings import Count, Seed, Settings
 
 AttentionPath = Literal["auto", "measure", "blocks", "mask", "flex"]
+T = TypeVar("T")
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class PromptConfig(Settings):
-    """The ranking prompt: its template set, what goes in, and the token budget of every part."""
+    """The ranking prompt: its template set, what goes in, and the token budget of every part.
+
+    `recent_items` of the latest items are shown, or, by `recent` "budget", as many as the texts of the latest items
+    have tokens for in what `recent_items` and a summary may take together, or, by "context", all that `max_tokens`
+    has room for. With `popularity_levels`, a candidate's prompt says how popular it is among the events to learn from,
+    1 to so many, each level with the same share of the events.
+    """
 
     template: str = "generic"
+    recent: Literal["items", "budget", "context"] = "items"
     recent_items: Annotated[int, Field(ge=0)] = 3
     show_ids: bool = False
+    popularity_levels: Annotated[int, Field(ge=2, le=9)] | None = None
     item_tokens: Annotated[int, Field(ge=8)] = 64
     candidate_tokens: Annotated[int, Field(ge=8)] = 96
     summary_tokens: Annotated[int, Field(ge=8)] = 128
     max_tokens: Annotated[int, Field(ge=64)] = 2048
+
+    def latest(self, history: Sequence[T]) -> Sequence[T]:
+        """The items of a history, oldest first, that a prompt may show; how many, by tokens, is not known here."""
+        if self.recent != "items":
+            return history
+        return history[-self.recent_items :] if self.recent_items else ()
 
 
 class RankerConfig(Settings):

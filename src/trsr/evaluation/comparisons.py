@@ -1,18 +1,19 @@
 """Is one ranker better than another? Differences over the same users, with what a test of this size can say.
 
-In a run, the tuned rankers (`trsr-METHOD`) are the models in question; all others but chance and the oracle are
-baselines. Each tuned ranker is compared with the best baseline, by the mean of the metric in question, and with
-`trsr-none`, which has no summary. Where a run tunes none, the other baselines are compared with the best one.
+In a run, the tuned rankers (`trsr-METHOD`) and mixes with one are the models in question; all others but chance and
+the oracle are baselines. Each of the former is compared with the best baseline, by the mean of the metric in question,
+with the best mix of baselines, with `trsr-none`, which has no summary, and with `trsr-recent`, which reads recent items
+in its place. Where a run tunes none, the other baselines are compared with the best one.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-from trsr.config import EvaluationConfig
+from trsr.config import TUNED, EvaluationConfig
 from trsr.errors import ConfigError
 from trsr.evaluation.evaluate import CHANCE, Evaluation, Metrics
 from trsr.evaluation.intervals import bootstrap
@@ -27,8 +28,7 @@ from trsr.evaluation.paired import (
 )
 from trsr.evaluation.table import metric_columns, number
 
-TUNED = "trsr-"
-NO_SUMMARY = "trsr-none"
+CONTROLS = (f"{TUNED}none", f"{TUNED}recent")
 ORACLE = "oracle"
 
 
@@ -66,16 +66,18 @@ class Pair:
     against: str
 
 
-def compare_run(evaluation: Evaluation, config: EvaluationConfig) -> list[Comparison]:
-    """Every tuned ranker against the best baseline and against no summary, in every metric; see the module."""
+def compare_run(evaluation: Evaluation, config: EvaluationConfig, mixes: Collection[str] = ()) -> list[Comparison]:
+    """Every tuned ranker against baselines and controls, in every metric; see the module. `mixes` are named."""
     models = list(evaluation.metrics)
     tuned = [model for model in models if model.startswith(TUNED)]
-    baselines = [model for model in models if model not in (*tuned, CHANCE, ORACLE)]
+    others = [model for model in models if model not in (*tuned, CHANCE, ORACLE)]
+    baselines, mixed = ([model for model in others if (model in mixes) == whether] for whether in (False, True))
+    controls = [model for model in tuned if model in CONTROLS]
     pairs = []
     for metric in metric_columns(evaluation.metrics, full=True):
         best = _best(evaluation.metrics, baselines, metric)
-        others = [*best, *(model for model in tuned if model == NO_SUMMARY)]
-        pairs += [Pair(metric, model, other) for other in others for model in tuned or baselines if model != other]
+        against = [*best, *_best(evaluation.metrics, mixed, metric), *controls]
+        pairs += [Pair(metric, model, other) for other in against for model in tuned or others if model != other]
     return compare(evaluation, pairs, config)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from trsr.config import ExperimentConfig
+from trsr.config import ExperimentConfig, RankerMethod
 from trsr.data.columns import EXAMPLE, LABEL, TEST, TRAIN, VALID
 from trsr.evaluation.evaluate import CHANCE, evaluate
 from trsr.experiment.run_folder import RunFolder
@@ -73,7 +73,12 @@ def _constant(tasks: Tasks, config: ExperimentConfig) -> dict[str, str]:
 
 
 def _titles(
-    tasks: Tasks, split: str, members: Sequence[Task], summaries: pl.DataFrame, method: str, config: ExperimentConfig
+    tasks: Tasks,
+    split: str,
+    members: Sequence[Task],
+    summaries: pl.DataFrame,
+    method: RankerMethod,
+    config: ExperimentConfig,
 ) -> dict[str, str]:
     """Is the target's id or first attribute in the summary or in the text of the recent items of its prompt?"""
     of_method = summaries.filter(pl.col("method") == method)
@@ -82,7 +87,7 @@ def _titles(
     fresh = repeated = 0
     for task in members:
         target = _target(task)
-        recent = task.request.history[-config.prompt.recent_items :] if config.prompt.recent_items else ()
+        recent = config.prompt_of(method).latest(task.request.history)
         shown = [str(tasks.catalogue[item][name] or "") for item in recent for name in tasks.dataset.attributes]
         prefix = _plain(" | ".join([text.get(task.request.example_id, ""), *shown]))
         title, target_id = _plain(str(tasks.catalogue[target][title_of] or "")), _plain(target)

@@ -1,8 +1,8 @@
 """One experiment from its settings to its report; run again, it continues where it stopped.
 
-Stages: tasks, summaries, a tuned ranker and its scores per summary method, scores of the models beside them,
-metrics, checks, stories, report. A stage whose file is in the run folder is not done again; inside a stage, calls,
-training steps and scores that were kept are not repeated.
+Stages: tasks, summaries, scores of the models beside the rankers, a tuned ranker and its scores per method, mixes of
+models, metrics, checks, stories, report. A stage whose file is in the run folder is not done again; inside a stage,
+calls, training steps and scores that were kept are not repeated.
 """
 
 import json
@@ -18,7 +18,7 @@ import polars as pl
 
 from trsr.baselines.oracle import Oracle
 from trsr.baselines.registry import check_installed
-from trsr.config import ExperimentConfig, RankerConfig
+from trsr.config import ExperimentConfig, RankerConfig, RankerMethod
 from trsr.data.columns import EXAMPLE, TEST, TRAIN, VALID
 from trsr.data.reading import read_table
 from trsr.data.scoring import Scorer
@@ -29,6 +29,7 @@ from trsr.evaluation.report import write_report
 from trsr.experiment.baselines import fit_data, tuned_baseline
 from trsr.experiment.checks import check_run
 from trsr.experiment.machine import describe_machine, fingerprint_models
+from trsr.experiment.mixing import check_mixable, write_mix
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.scoring import Note, score_tasks
 from trsr.experiment.stories import tell_stories
@@ -37,6 +38,7 @@ from trsr.experiment.tasks import Tasks, make_tasks
 from trsr.experiment.tuning import keep_tuned, label, prompt_counts
 from trsr.llm.backend import Source
 from trsr.progress import say, stage
+from trsr.prompts.ranking import RankingPrompts
 from trsr.prompts.templates import TemplateSet
 from trsr.ranking.processes import is_main, main_first, part, refuse_several
 from trsr.ranking.ranker import Ranker, RankerScorer
@@ -49,6 +51,7 @@ def run_experiment(config: ExperimentConfig, out: Path) -> Path:
     """Run or continue the experiment in folder `out`; gives `out`. Raises the errors of `trsr.errors`."""
     refuse_several("trsr run")
     check_installed(config.baselines)
+    check_mixable(config.mixes)
     return _Experiment(config, RunFolder.open(out, config)).run()
 
 
@@ -58,11 +61,12 @@ def train_one(config: ExperimentConfig, method: str, out: Path) -> tuple[Path, d
     Processes that `accelerate launch` started share the training; the first of them does and writes the rest.
     Raises `ConfigError` for a method that the experiment does not have.
     """
-    if method not in config.methods:
+    wanted = next((known for known in config.methods if known == method), None)
+    if wanted is None:
         raise ConfigError(f'train: {config.name} has no method "{method}"; its methods are {", ".join(config.methods)}')
     with main_first():
         run = RunFolder.open(out, config)
-    return _Experiment(config, run).train(method)
+    return _Experiment(config, run).train(wanted)
 
 
 class _Experiment:
@@ -77,6 +81,7 @@ class _Experiment:
             self._untuned(summaries)
         for method in self.config.methods:
             self._tuned(method, summaries)
+        self._mixes()
         self._evaluate()
         check_run(self.folder, self.tasks, self.config)
         tell_stories(self.folder, self.tasks, self.config)
@@ -84,14 +89,15 @@ class _Experiment:
         write_report(self.folder.path)
         return self.folder.path
 
-    def train(self, method: str) -> tuple[Path, dict[str, Any]]:
+    def train(self, method: RankerMethod) -> tuple[Path, dict[str, Any]]:
         """Tune one ranker, unless that is done; gives its folder and its log."""
         name = f"trsr-{method}"
         done = self.folder.training_log(name).exists()
         with main_first():
             if is_main():
                 self._record_start()
-            summaries = {} if done or method == "none" else self._summaries()[method]
+            wanted = not done and method in self.config.summary_methods
+            summaries = self._summaries()[method] if wanted else {}
         if not done:
             self._train(name, method, summaries)
         part()
@@ -111,6 +117,9 @@ class _Experiment:
         """How the ranker scores; a continued run attends as it did before, whatever would be measured now."""
         attention = self.folder.read_manifest().get("attention", {}).get("path", self.config.ranker.attention)
         return self.config.ranker.model_copy(update={"attention": attention})
+
+    def _prompts(self, ranker: Ranker) -> RankingPrompts:
+        return ranker.prompts(self.tasks.catalogue, self.tasks.popularity)
 
     def _record_start(self) -> None:
         """Save examples, candidates and the first lines of the manifest; refuse a folder made from other inputs."""
@@ -156,10 +165,9 @@ class _Experiment:
 
     def _summaries(self) -> dict[str, dict[str, str]]:
         """Summaries by method and example id; made now or read from the run folder."""
-        methods = [method for method in self.config.methods if method != "none"]
         path = self.folder.path / "summaries.parquet"
         if not path.exists():
-            self._write_summaries(methods)
+            self._write_summaries(self.config.summary_methods)
         frame = read_table(path)
         found: dict[str, dict[str, str]] = {method: {} for method in self.config.methods}
         for method, example_id, summary in frame.select("method", EXAMPLE, "summary").iter_rows():
@@ -192,7 +200,7 @@ class _Experiment:
     def _baselines(self) -> None:
         data = fit_data(self.tasks, self.config)
         for name in self.config.baselines:
-            if not self.folder.scores(name).exists():
+            if self._unscored(name):
                 with self._timed(f"tune {name}"):
                     scorer = tuned_baseline(name, data, self.folder, self.config.seed)
                 self._score(name, scorer)
@@ -205,7 +213,7 @@ class _Experiment:
         if not self._is_scored("untuned"):
             self._score_with(self.ranker, "untuned", summaries[method])
 
-    def _tuned(self, method: str, summaries: Mapping[str, Mapping[str, str]]) -> None:
+    def _tuned(self, method: RankerMethod, summaries: Mapping[str, Mapping[str, str]]) -> None:
         """Train, save and score the ranker of one summary method, as far as that is not done."""
         name = f"trsr-{method}"
         if self._is_scored(name):
@@ -221,16 +229,17 @@ class _Experiment:
         else:
             tuned.model.unload()  # takes the adapter out of the base model, which the next method tunes anew
 
-    def _train(self, name: str, method: str, summaries: Mapping[str, str]) -> Ranker:
-        prompts = self.ranker.prompts(self.tasks.catalogue)
+    def _train(self, name: str, method: RankerMethod, summaries: Mapping[str, str]) -> Ranker:
+        ranker = replace(self.ranker, prompt=self.config.prompt_of(method))
+        prompts = self._prompts(ranker)
         examples, validation = (label(self.tasks.of(split), prompts, summaries) for split in (TRAIN, VALID))
         checkpoints = self.folder.checkpoints(name)
         with self._told(f"train {name}", f"training {name}") as on_step:
-            tuned, log = train(self.ranker, examples, validation, self.config.training, checkpoints, on_step)
+            tuned, log = train(ranker, examples, validation, self.config.training, checkpoints, on_step)
         tuned = replace(
             tuned,
             attention=self._ranker_config().attention,
-            summary_method=method,
+            summary_method=method if method in self.config.summary_methods else "none",
             min_rating=self.config.data.min_rating,
             seed=self.config.seed,
         )
@@ -239,15 +248,12 @@ class _Experiment:
         return tuned
 
     def _score_with(self, ranker: Ranker, name: str, summaries: Mapping[str, str]) -> None:
-        prompts = ranker.prompts(self.tasks.catalogue)
         if "attention" not in self.folder.read_manifest():  # the first choice is that of the whole run
             self.folder.update_manifest(attention=asdict(ranker.attention_choice))
-        self._score(name, RankerScorer(ranker, prompts, summaries), lambda: ranker.scoring.report.throughput)
-        tests = self.tasks.of(TEST)
-        if prompts.counts.prompts < len(tests):  # an earlier, cut short run scored some of them: count all prompts
-            prompts = ranker.prompts(self.tasks.catalogue)
-            for task in tests:
-                prompts.build(summaries.get(task.request.example_id, ""), task.request.history, task.request.candidates)
+        scorer = RankerScorer(ranker, self._prompts(ranker), summaries)
+        self._score(name, scorer, lambda: ranker.scoring.report.throughput)
+        prompts = self._prompts(ranker)
+        label(self.tasks.of(TEST), prompts, summaries)  # counts all prompts, whatever an earlier, cut short run scored
         answers = ranker.answers
         self.folder.update_manifest(
             ranker={
@@ -263,19 +269,30 @@ class _Experiment:
 
     def _is_scored(self, name: str) -> bool:
         """Whether an LLM's scores are there, and the counts of its prompts, which come after them."""
-        return self.folder.scores(name).exists() and name in self.folder.read_manifest().get("scoring", {})
+        return not self._unscored(name) and name in self.folder.read_manifest().get("scoring", {})
+
+    def _unscored(self, name: str) -> list[str]:
+        """The splits that a model has yet to score: test, and validation where a mix is fitted on it."""
+        mixed = {part for parts in self.config.mixes.values() for part in parts}
+        splits = (VALID, TEST) if name in mixed else (TEST,)
+        return [split for split in splits if not self.folder.scores(name, split).exists()]
 
     def _score(self, name: str, scorer: Scorer, note: Note = str) -> None:
-        if not self.folder.scores(name).exists():
-            with self._timed(f"score {name}"):
-                score_tasks(self.folder, name, scorer, self.tasks.of(TEST), note)
+        for split in self._unscored(name):
+            with self._timed(f"score {name}" if split == TEST else f"score {name}, {split}"):
+                score_tasks(self.folder, name, scorer, self.tasks.of(split), note, split)
+
+    def _mixes(self) -> None:
+        for name, models in self.config.mixes.items():
+            if not self.folder.scores(name).exists():
+                write_mix(self.folder, name, models, self.tasks)
 
     def _evaluate(self) -> None:
         paths = sorted((self.folder.path / "scores").glob("*.parquet"))
         scores = {path.stem: read_table(path) for path in paths}
         evaluation = evaluate(self.tasks.candidates[TEST], scores, self.config.evaluation)
         self.folder.write_json("metrics.json", evaluation.metrics)
-        compared = compare_run(evaluation, self.config.evaluation)
+        compared = compare_run(evaluation, self.config.evaluation, self.config.mixes)
         self.folder.write_json("comparisons.json", [asdict(comparison) for comparison in compared])
         self.folder.write_table("per_user.parquet", evaluation.per_user)
 

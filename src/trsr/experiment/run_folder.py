@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from trsr.config import ExperimentConfig, dump_yaml, load_experiment, with_data_path
+from trsr.data.columns import TEST
 from trsr.errors import ConfigError, DataError
 from trsr.files import whole_file, write_text
 
@@ -52,13 +53,13 @@ class RunFolder:
         """The saved test candidates that every model ranks."""
         return self.path / "candidates.parquet"
 
-    def scores(self, model: str) -> Path:
-        """Scores of one model."""
-        return self.path / "scores" / f"{model}.parquet"
+    def scores(self, model: str, split: str = TEST) -> Path:
+        """Scores of one model on the test examples, or on the validation examples, which a mix is fitted on."""
+        return self.path / ("scores" if split == TEST else f"{split}_scores") / f"{model}.parquet"
 
-    def score_parts(self, model: str) -> Path:
+    def score_parts(self, model: str, split: str = TEST) -> Path:
         """Parts of the scores of one model, until they are whole."""
-        return self.path / "scores" / f"{model}.parts"
+        return self.scores(model, split).with_suffix(".parts")
 
     def choice(self, baseline: str) -> Path:
         """The settings of one baseline: the chosen ones and every one tried."""

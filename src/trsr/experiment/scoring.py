@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from trsr.data.columns import EXAMPLE, ITEM
+from trsr.data.columns import EXAMPLE, ITEM, TEST
 from trsr.data.scoring import RankingRequest, Scorer
 from trsr.experiment.run_folder import RunFolder, write_parquet
 from trsr.experiment.tasks import Task
@@ -15,11 +15,13 @@ _PART = 32
 Note = Callable[[], str]
 
 
-def score_tasks(folder: RunFolder, name: str, scorer: Scorer, tasks: Sequence[Task], note: Note = str) -> None:
-    """Write `scores/NAME.parquet`; parts that an earlier, cut short run left are taken as they are."""
-    parts = folder.score_parts(name)
+def score_tasks(
+    folder: RunFolder, name: str, scorer: Scorer, tasks: Sequence[Task], note: Note = str, split: str = TEST
+) -> None:
+    """Write `RunFolder.scores(NAME, split)`; parts that an earlier, cut short run left are taken as they are."""
+    parts = folder.score_parts(name, split)
     groups = [tasks[start : start + _PART] for start in range(0, len(tasks), _PART)]
-    with stage(f"scoring {name}", len(tasks)) as progress:
+    with stage(f"scoring {name}{'' if split == TEST else f', {split}'}", len(tasks)) as progress:
         for index, group in enumerate(groups):
             path = parts / f"{index:06d}.parquet"
             if path.exists():
@@ -27,7 +29,7 @@ def score_tasks(folder: RunFolder, name: str, scorer: Scorer, tasks: Sequence[Ta
                 continue
             write_parquet(path, score_requests(scorer, [task.request for task in group], progress, note))
     whole = pl.concat([pl.read_parquet(parts / f"{index:06d}.parquet") for index in range(len(groups))])
-    write_parquet(folder.scores(name), whole)
+    write_parquet(folder.scores(name, split), whole)
     shutil.rmtree(parts)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from trsr.config import ExperimentConfig
+from trsr.config import ExperimentConfig, RankerMethod
 from trsr.data.columns import EXAMPLE, TEST
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.tasks import Task, Tasks
@@ -32,14 +32,19 @@ def _draw(test: list[Task], config: ExperimentConfig) -> Task:
 
 
 def _story(
-    folder: RunFolder, tasks: Tasks, config: ExperimentConfig, task: Task, method: str, profile: dict[str, Any]
+    folder: RunFolder,
+    tasks: Tasks,
+    config: ExperimentConfig,
+    task: Task,
+    method: RankerMethod,
+    profile: dict[str, Any],
 ) -> dict[str, Any]:
     model = f"trsr-{method}"
     scores = pl.read_parquet(folder.scores(model)).filter(pl.col(EXAMPLE) == task.request.example_id)
     odds = dict(scores.select("item_id", "score").iter_rows())
     text = _texts(tasks)
     ranked = sorted(zip(task.request.candidates, task.labels, strict=True), key=lambda pair: -odds[pair[0]])
-    recent = task.request.history[-config.prompt.recent_items :] if config.prompt.recent_items else ()
+    recent = config.prompt_of(method).latest(task.request.history)
     return {
         "user_id": task.request.user_id,
         "target": text(task.request.candidates[task.labels.index(1)]),

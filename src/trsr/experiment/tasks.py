@@ -13,6 +13,7 @@ from trsr.data.bookshop.oracle import Truth, read_truth
 from trsr.data.candidates import sample_candidates
 from trsr.data.columns import CUT, EXAMPLE, ITEM, LABEL, SPLIT, TEST, TRAIN, USER, VALID
 from trsr.data.dataset import Dataset
+from trsr.data.popularity import popularity_levels
 from trsr.data.scoring import RankingRequest
 from trsr.data.splits import Examples, make_examples
 
@@ -28,12 +29,16 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Tasks:
-    """Data, examples and candidates of one experiment; `truth` where the data is the bookshop's."""
+    """Data, examples and candidates of one experiment.
+
+    `truth` is there where the data is the bookshop's, `popularity` (levels of items) where the ranker is told.
+    """
 
     dataset: Dataset
     examples: Examples
     candidates: Mapping[str, pl.DataFrame]
     truth: Truth | None
+    popularity: Mapping[str, int] | None = None
 
     @cached_property
     def catalogue(self) -> dict[str, dict[str, Any]]:
@@ -78,7 +83,9 @@ def make_tasks(config: ExperimentConfig) -> Tasks:
         )
         for offset, split in enumerate((TRAIN, VALID, TEST))
     }
-    return Tasks(dataset, examples, candidates, truth)
+    levels = config.prompt.popularity_levels
+    popularity = popularity_levels(examples.fit_events, levels) if levels else None
+    return Tasks(dataset, examples, candidates, truth, popularity)
 
 
 def _load(config: ExperimentConfig) -> tuple[Dataset, Truth | None]:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 
 from trsr.config import TrainingConfig
+from trsr.data.columns import TEST, VALID
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.tasks import Task
 from trsr.prompts.ranking import RankingPrompts
@@ -36,7 +37,8 @@ def keep_tuned(
     folder.update_manifest(training={name: {**state, "prompts": prompt_counts(prompts)}})
     folder.write_json(f"training/{name}.json", log.as_dict())  # last, for it says that all of this is done
     shutil.rmtree(folder.checkpoints(name), ignore_errors=True)  # DeepSpeed writes none
-    shutil.rmtree(folder.score_parts(name), ignore_errors=True)  # of an earlier ranker of this name
+    for split in (VALID, TEST):
+        shutil.rmtree(folder.score_parts(name, split), ignore_errors=True)  # of an earlier ranker of this name
 
 
 def prompt_counts(prompts: RankingPrompts) -> dict[str, int]:

@@ -6,8 +6,9 @@ the end of the summary. The candidate, the question and the answer are never cut
 is counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 
 from trsr.config import PromptConfig
 from trsr.errors import ConfigError
@@ -54,10 +55,23 @@ class PromptCounts:
 
 
 class RankingPrompts:
-    """Builds the prompts of one dataset for one tokenizer; training and scoring both use it."""
+    """Builds the prompts of one dataset for one tokenizer; training and scoring both use it.
 
-    def __init__(self, templates: TemplateSet, items: ItemTexts, chat: ChatFormat, config: PromptConfig) -> None:
+    `popularity` are the levels of items where `config.popularity_levels` is given; an item without one is of level 1.
+    """
+
+    def __init__(
+        self,
+        templates: TemplateSet,
+        items: ItemTexts,
+        chat: ChatFormat,
+        config: PromptConfig,
+        popularity: Mapping[str, int] | None = None,
+    ) -> None:
+        if (popularity is None) != (config.popularity_levels is None):
+            raise ConfigError("prompt.popularity_levels and levels of the items go together; give both or neither")
         self.items, self.chat, self.config, self.templates = items, chat, config, templates
+        self._popularity = popularity or {}
         self.answers = chat.answers(templates.yes, templates.no)
         self.counts = PromptCounts()
         self._question = chat.encode((*templates.pieces("rank_question"), Piece(chat.after, True)))
@@ -70,16 +84,18 @@ class RankingPrompts:
 
         Raises `ConfigError` when `max_tokens` cannot hold even the parts that are never cut.
         """
-        suffixes = tuple(self._suffix(text) for text in self.items.texts(candidates, self.config.candidate_tokens))
+        texts = self.items.texts(candidates, self.config.candidate_tokens)
+        suffixes = tuple(self._suffix(item, text) for item, text in zip(candidates, texts, strict=True))
         room = self.config.max_tokens - max(len(suffix) for suffix in suffixes)
-        texts = self._recent_texts(history)
+        texts = self.items.texts(self.recent(history), self.config.item_tokens)
         whole = make_inert(summary)
         short = self._short_summary(whole, self.config.summary_tokens)
         first = 0
         while len(self._prefix(short, texts[first:])) > room and first < len(texts):
             first += 1
-        self.counts.recent_items_dropped += first
-        self.counts.prompts_with_recent_items_dropped += first > 0
+        if self.config.recent != "context":  # which is all that there is room for, so nothing is missing
+            self.counts.recent_items_dropped += first
+            self.counts.prompts_with_recent_items_dropped += first > 0
         recent = tuple(texts[first:])
         short, prefix = self._fit_summary(short, recent, room)
         self.counts.summaries_shortened += short != whole
@@ -107,12 +123,24 @@ class RankingPrompts:
             parts += self.templates.pieces("rank_recent", {"recent": list(recent)})
         return self._instruction + self.chat.encode(parts)
 
-    def _suffix(self, text: str) -> tuple[int, ...]:
-        return self.chat.encode(self.templates.pieces("rank_candidate", {"candidate": text})) + self._question
+    def _suffix(self, item: str, text: str) -> tuple[int, ...]:
+        levels = self.config.popularity_levels
+        told = {"popularity": self._popularity.get(item, 1), "levels": levels} if levels else {}
+        pieces = self.templates.pieces("rank_candidate", {"candidate": text}, **told)
+        return self.chat.encode(pieces) + self._question
 
-    def _recent_texts(self, history: Sequence[str]) -> list[str]:
-        latest = history[-self.config.recent_items :] if self.config.recent_items else ()
-        return self.items.texts(latest, self.config.item_tokens)
+    def recent(self, history: Sequence[str]) -> Sequence[str]:
+        """The items of a history (ids, oldest first) that a prompt shows where `max_tokens` has room for them."""
+        config = self.config
+        if config.recent == "items":
+            return config.latest(history)
+        room = config.max_tokens
+        if config.recent == "budget":
+            room = config.recent_items * config.item_tokens + config.summary_tokens
+        latest = history[-room:]  # a text has a token at least
+        texts = self.items.texts(latest, config.item_tokens)
+        shown = sum(tokens <= room for tokens in accumulate(reversed(self.chat.count_all(texts))))
+        return latest[len(latest) - shown :]
 
     def _short_summary(self, summary: str, budget: int) -> str:
         return self.chat.shorten(summary, budget)[0]

@@ -57,8 +57,10 @@ class TemplateSet:
         except (TypeError, ValueError, ArithmeticError) as error:  # an expression in a user's template, or no UTF-8
             raise ConfigError(f"template {self.name}/{part}.j2: {error}") from None
 
-    def pieces(self, part: str, data: Mapping[str, str | list[str]] | None = None) -> tuple[Piece, ...]:
-        """Render one part to pieces: template text is trusted, the values of `data` are not."""
+    def pieces(
+        self, part: str, data: Mapping[str, str | list[str]] | None = None, **values: int
+    ) -> tuple[Piece, ...]:
+        """Render one part to pieces: template text and `values` are trusted, the values of `data` are not."""
         stored: list[str] = []
 
         def mark(value: str) -> str:
@@ -69,7 +71,7 @@ class TemplateSet:
             name: [mark(entry) for entry in value] if isinstance(value, list) else mark(value)
             for name, value in (data or {}).items()
         }
-        parts = _MARK.split(self.text(part, **marked))
+        parts = _MARK.split(self.text(part, **marked, **values))
         pieces = (
             Piece(stored[int(part)], False) if index % 2 else Piece(part, True) for index, part in enumerate(parts)
         )

@@ -166,10 +166,14 @@ class Ranker:
         settings = {name: getattr(config, name) for name in ("pass_tokens", "attention", "prefix_cache_mb")}
         return replace(self, **settings)
 
-    def prompts(self, items: Mapping[str, Item]) -> RankingPrompts:
-        """Prompts over a catalogue: item id to attribute values."""
+    def prompts(self, items: Mapping[str, Item], popularity: Mapping[str, int] | None = None) -> RankingPrompts:
+        """Prompts over a catalogue: item id to attribute values.
+
+        `popularity` are the levels of its items (`trsr.data.popularity`), for a ranker that tells them; `ConfigError`
+        where only one of the two is so.
+        """
         texts = ItemTexts(items, self.attributes, self.templates, self.chat, self.prompt.show_ids)
-        return RankingPrompts(self.templates, texts, self.chat, self.prompt)
+        return RankingPrompts(self.templates, texts, self.chat, self.prompt, popularity)
 
     def score(self, prompts: Iterable[RankingPrompt]) -> Iterator[Scores]:
         """Log-odds of yes, (n candidates,) fp32, of each prompt: in input order, streamed, several users a pass."""
