@@ -128,13 +128,19 @@ def test_scores_of_other_candidates_are_named(world):
     [
         (
             {"mix": ["popularity", "magic"]},
-            "mixes.mix: no model 'magic' in this experiment; there are popularity, item_",
+            "mixes.mix: this experiment has no model 'magic', but popularity, item_knn, ",
         ),
         ({"mix": ["popularity"]}, "mixes.mix: name two different models at least, and each once"),
         ({"mix": ["popularity", "popularity"]}, "mixes.mix: name two different models at least, and each once"),
         ({"popularity": ["popularity", "item_knn"]}, "mixes.popularity: a model has this name; give the mix another"),
-        ({"mix": ["popularity", "trsr-none"]}, "mixes.mix: the name begins with trsr- where a tuned ranker is in it"),
-        ({"trsr-mix": ["popularity", "item_knn"]}, "mixes.trsr-mix: the name begins with trsr- where a tuned"),
+        (
+            {"mix": ["popularity", "trsr-none"]},
+            "mixes.mix: where a tuned ranker is in it, its name begins with trsr-",
+        ),
+        (
+            {"trsr-mix": ["popularity", "item_knn"]},
+            "mixes.trsr-mix: where a tuned ranker is in it, its name begins with trsr-",
+        ),
         ({"../mix": ["popularity", "item_knn"]}, "mixes"),
     ],
 )

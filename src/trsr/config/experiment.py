@@ -70,7 +70,7 @@ class ExperimentConfig(Settings):
     @property
     def summary_methods(self) -> list[SummaryMethod]:
         """The methods that need summaries."""
-        return [method for method in self.methods if method not in ("none", "recent", "context")]
+        return [method for method in self.methods if method != "none" and method != "recent" and method != "context"]
 
     def prompt_of(self, method: RankerMethod) -> PromptConfig:
         """The prompt of the ranker of a method."""

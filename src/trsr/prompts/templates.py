@@ -57,9 +57,7 @@ class TemplateSet:
         except (TypeError, ValueError, ArithmeticError) as error:  # an expression in a user's template, or no UTF-8
             raise ConfigError(f"template {self.name}/{part}.j2: {error}") from None
 
-    def pieces(
-        self, part: str, data: Mapping[str, str | list[str]] | None = None, **values: int
-    ) -> tuple[Piece, ...]:
+    def pieces(self, part: str, data: Mapping[str, str | list[str]] | None = None, **values: int) -> tuple[Piece, ...]:
         """Render one part to pieces: template text and `values` are trusted, the values of `data` are not."""
         stored: list[str] = []
 
