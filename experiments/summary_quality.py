@@ -113,7 +113,9 @@ def write_with_llm(generator, prompts, quality, method, readers, config, form) -
     done, faults, calls, started = {}, Counter(), 0, time.perf_counter()
     while waiting:
         asked = [
-            (f"{number}/{place}", prompt) for number, ready in waiting.items() for place, prompt in enumerate(ready)
+            (f"{number}/{place}", request.prompt)
+            for number, wave in waiting.items()
+            for place, request in enumerate(wave.requests)
         ]
         calls += len(asked)
         answers = {}
@@ -124,9 +126,10 @@ def write_with_llm(generator, prompts, quality, method, readers, config, form) -
                 faults.update(examined.faults)
                 faults["any"] += bool(examined.faults)
                 answers[key] = examined.text
-        for number, ready in list(waiting.items()):
+        for number, wave in list(waiting.items()):
+            written = [answers[f"{number}/{place}"] for place in range(len(wave.requests))]
             try:
-                waiting[number] = plans[number].send([answers[f"{number}/{place}"] for place in range(len(ready))])
+                waiting[number] = plans[number].send(written)
             except StopIteration as end:
                 done[number] = end.value
                 del waiting[number]
