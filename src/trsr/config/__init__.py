@@ -5,7 +5,7 @@ from trsr.config.data import BookshopConfig, CandidateConfig, DataConfig, SplitC
 from trsr.config.experiment import EvaluationConfig, ExperimentConfig, SummaryMethod, load_experiment, with_data_path
 from trsr.config.importing import CleaningConfig, ColumnMap, FilterConfig, ImportConfig, TableConfig, TablesConfig
 from trsr.config.ranking import AttentionPath, PromptConfig, RankerConfig, TrainingConfig
-from trsr.config.settings import Seed, Settings, dump_yaml, parse_settings, read_yaml
+from trsr.config.settings import Seed, Settings, dump_yaml, flat_settings, parse_settings, read_yaml
 from trsr.config.summaries import BackendConfig, SummaryConfig
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "TablesConfig",
     "TrainingConfig",
     "dump_yaml",
+    "flat_settings",
     "load_experiment",
     "parse_settings",
     "read_yaml",
