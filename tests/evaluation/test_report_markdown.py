@@ -31,14 +31,14 @@ def test_the_sections_are_those_of_the_page(run):
     text = markdown_of(run)
     page = (run.parent / "page.html").read_text()
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == re.findall(r"<h2[^>]*>([^<]+)</h2>", page)
-    assert text.startswith("# bookshop\n\ntrsr-recurrent ranks best: mrr@3 .394 \\[.363, .426\\] over 20 uniform")
+    assert text.startswith("# bookshop\n\ntrsr-recurrent ranks best: mrr@3 .394 [.363, .426] over 20 uniform")
 
 
 def test_tables_stand_where_the_page_has_tables_or_charts(run):
     text = markdown_of(run)
-    assert "| trsr-recurrent | **.538** \\[.507, .570\\] | **.394** \\[.363, .426\\] |" in text
+    assert "| trsr-recurrent | **.538** [.507, .570] | **.394** [.363, .426] |" in text
     assert "| trsr-recurrent | **500** | 0.500 | .512 |" in text
-    assert "| trsr-recurrent | .610 \\[.579, .641\\] | .520 \\[.489, .551\\] |" in text
+    assert "| trsr-recurrent | .610 [.579, .641] | .520 [.489, .551] |" in text
     assert rendered(text).count("<table>") == 7
     assert "svg" not in text
 
@@ -98,6 +98,14 @@ def test_cells_cannot_break_their_row():
         "<b>",
         "`x`",
         "a$b$",
+        "[1, 2](http x)",
+        "[1, 2]: x",
+        "-.5 [-.1, .2]",
+        "---",
+        "- - -",
+        "[a](b)",
+        "![a](b)",
+        "\\[1, 2]",
     ],
 )
 def test_escaped_text_reads_as_it_is(text):
@@ -115,9 +123,9 @@ def test_several_parts_go_one_heading_deeper(run):
     other = write_run(run.parent / "other", {m: {f"{n}0": i for n, i in v.items()} for m, v in METRICS.items()})
     text = markdown_of(run, other)
     assert re.findall(r"^#+ (?:Results|Part.*)$", text, re.MULTILINE) == [
-        "## Part 1: bookshop, split by time, 20 uniform negatives",
+        "## Part 1: bookshop, split by time, 20 test examples, 20 uniform negatives",
         "### Results",
-        "## Part 2: bookshop, split by time, 200 uniform negatives",
+        "## Part 2: bookshop, split by time, 20 test examples, 200 uniform negatives",
         "### Results",
     ]
 

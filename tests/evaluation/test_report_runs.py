@@ -254,7 +254,7 @@ def test_the_stories_are_those_of_the_best_run(tmp_path):
 def test_what_runs_share_is_told_once(tmp_path):
     part = section(page_of(*learning_rates(tmp_path)), "How it was made")
     assert dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", part))["trsr"] == "0.1.0"
-    assert cells(part)[0] == ["run", "again"]
+    assert cells(part)[0] == ["run", "run again"]
     assert part.count("<details>") == 6
 
 

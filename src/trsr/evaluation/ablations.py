@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from trsr.evaluation.result_sections import COMPARISON_HEADER, comparison_row
@@ -11,7 +10,7 @@ from trsr.evaluation.run_groups import BETWEEN, RunGroup, Variant, settings_text
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.series import STYLES, Value, bucket_plot
 from trsr.evaluation.setting_tests import setting_tests
-from trsr.evaluation.table import UNKNOWN
+from trsr.evaluation.table import UNKNOWN, number
 
 WIDEST = 8
 """Values of a setting beside each other."""
@@ -25,16 +24,16 @@ class Line:
     values: list[Value | None]
 
     @property
-    def mean(self) -> float:
-        """Of all its runs, to put lines in order by."""
-        return fmean(value.mean for value in self.values if value is not None)
+    def best(self) -> float:
+        """The best of its means, to put lines in order by."""
+        return max(value.mean for value in self.values if value is not None)
 
 
 def ablation_section(group: RunGroup) -> Section | None:
     """A chart and a table for every setting in which runs differ, as far as there are runs that differ in it alone."""
     figures, tables = list[Figure](), list[Table]()
     for key, values in group.varied.items():
-        lines = sorted(_lines(group, key, values), key=lambda line: -line.mean)
+        lines = sorted(_lines(group, key, values), key=lambda line: -line.best)
         if not lines:
             continue
         name, title = short_key(key, list(group.varied)), f"{group.lead} by {key}"
@@ -86,8 +85,9 @@ def _value(variants: list[Variant], key: str, value: Any, model: str, metric: st
 
 
 def _cells(line: Line) -> TableRow:
-    best = max(value.mean for value in line.values if value is not None)
     return [
-        UNKNOWN if value is None else Cell(value.text, tone="best" if value.mean == best else "")
+        UNKNOWN
+        if value is None
+        else Cell(number(value.mean), value.bounds, tone="best" if value.mean == line.best else "")
         for value in line.values
     ]

@@ -9,7 +9,7 @@ from trsr.evaluation.sections import Figure, Section, Table
 from trsr.evaluation.series import Value, scatter_plot
 from trsr.evaluation.table import UNKNOWN, number
 
-PLOTTED = 14
+COLUMNS = ("seconds", "tokens", "summary tokens", "tuning seconds")
 RESOLUTION = 0.1
 """Seconds of a stage are written down to a tenth."""
 
@@ -41,25 +41,24 @@ class Cost:
 def costs_section(group: RunGroup) -> Section | None:
     """A table, and the leading metric against seconds and against tokens."""
     costs = {row.label: cost_of(row.model, row.run) for row in group.rows if not row.is_bound}
-    rows = [
-        row
-        for row in group.rows
-        if row.label in costs and any(cost is not None for cost in vars(costs[row.label]).values())
-    ]
+    rows = [row for row in group.rows if row.label in costs and costs[row.label].is_known]
     if not rows:
         return None
-    columns = group.firsts
-    header = ["model", *columns, "seconds", "tokens", "summary tokens", "tuning seconds"]
-    table = [
-        [row.label, *(_metric(row, column) for column in columns), *_cells(costs[row.label], row.run)] for row in rows
-    ]
+    columns = {metric: [_metric(row, metric) for row in rows] for metric in group.firsts}
+    cells = [_cells(costs[row.label], row.run) for row in rows]
+    told = {name: list(column) for name, column in zip(COLUMNS, zip(*cells, strict=True), strict=True)}
+    columns |= {name: column for name, column in told.items() if set(column) != {UNKNOWN}}
+    table = [list(line) for line in zip([row.label for row in rows], *columns.values(), strict=True)]
     figures = [
         *_figure(group, rows, "seconds a user", lambda row: _drawable(costs[row.label].seconds, row.run)),
         *_figure(group, rows, "tokens a user", lambda row: costs[row.label].all_tokens),
     ]
     caption = "Quality and cost of ranking for one user"
     return Section(
-        "Quality against cost", _note(group), tables=[Table(header, table, caption=caption)], figures=figures
+        "Quality against cost",
+        _note(group),
+        tables=[Table(["model", *columns], table, caption=caption)],
+        figures=figures,
     )
 
 
@@ -89,10 +88,11 @@ def _summary_tokens(model: str, run: RunFiles, examples: float) -> float | None:
 
 
 def _figure(group: RunGroup, rows: list[Row], title: str, cost: Callable[[Row], float | None]) -> list[Figure]:
-    """The leading metric against one cost, where at least two models have it."""
+    """The leading metric against one cost, each model in its best run, where at least two models have it."""
+    best = {row.model: row for row in reversed(rows)}
     points = [
-        (row.label, value, Value(**row.metrics[group.lead]))
-        for row in rows[:PLOTTED]
+        (model, value, Value(**row.metrics[group.lead]))
+        for model, row in list(best.items())[::-1]
         if (value := cost(row)) and group.lead in row.metrics
     ]
     if len(points) < 2:
@@ -131,6 +131,8 @@ def _note(group: RunGroup) -> str:
         "its summary read and wrote (the tokens of all methods, shared out by calls). Seconds are those of the stage, "
         f"written to {RESOLUTION} s, and do not hold the time of summaries. Tuning is spent once."
     )
+    if len(group.variants) > 1:
+        note += " The charts show every model in its best run."
     if any("taken" in run.manifest for run in group.runs):
         note += " What a cell of a grid took over from another cell has no seconds."
     return note

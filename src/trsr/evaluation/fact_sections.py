@@ -27,7 +27,9 @@ def runs_section(groups: Sequence[RunGroup], left_out: Sequence[LeftOut]) -> Sec
             seed = str(run.settings.get("seed", run.manifest.get("seed", UNKNOWN)))
             rows.append([run.name, *where, told or UNKNOWN, seed, Cell("done", tone="good")])
     for one in left_out:
-        told = settings_text({key: one.settings[key] for key in one.settings if key != "seed"}, list(one.settings))
+        order = [key for group in groups for key in group.varied if key in one.settings]
+        keys = dict.fromkeys([*order, *(key for key in one.settings if key != "seed")])
+        told = settings_text({key: one.settings[key] for key in keys}, list(keys))
         where = [UNKNOWN] if len(groups) > 1 else []
         seed = value_text(one.settings["seed"]) if "seed" in one.settings else UNKNOWN
         state = Cell(one.state, one.reason, "attention")
@@ -103,7 +105,7 @@ def _facts(run: RunFiles) -> dict[str, str]:
     sizes = [f"{cleaning[name]:,} {name}" for name in ("users", "events", "items") if name in cleaning]
     spent = sorted(seconds.items(), key=lambda entry: -entry[1])[:4]
     found = {
-        "again": f"trsr run {run.path / 'config.yaml'} --out NEW" if run.config else None,
+        "run again": f"trsr run {run.path / 'config.yaml'} --out NEW" if run.config else None,
         "seed": run.settings.get("seed", manifest.get("seed")),
         "trsr": machine.get("trsr"),
         "commit": machine.get("commit"),

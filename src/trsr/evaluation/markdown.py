@@ -39,7 +39,8 @@ def escape(text: str) -> str:
     text = text.replace("://", "&#58;//").replace("www.", "www&#46;")
     text = re.sub(r"([\\`*\[\]|~$])", r"\\\1", text)
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # inside a word it is no markup
-    return re.sub(r"^(?:(?=[#+=-])|(\d+)(?=[.)](?:\s|$)))", lambda start: f"{start[1] or ''}\\", text)
+    text = re.sub(r"\\\[(-?[\d.]+, -?[\d.]+)\\\](?![(\[:])", r"[\1]", text)  # an interval is no link
+    return re.sub(r"^(?:(?=#|=|[+-](?:\s|$)|--)|(\d+)(?=[.)](?:\s|$)))", lambda start: f"{start[1] or ''}\\", text)
 
 
 def _section(section: Section, deep: str) -> Iterator[str]:
@@ -69,7 +70,9 @@ def _tale(tale: Tale, deep: str) -> Iterator[str]:
     for step in tale.steps:
         items = "; ".join(escape(item) for item in step.items)
         summary = "".join(text for text, _ in step.summary)
-        yield f"- {step.title}: {items}" + (f"\n  - summary: {escape(summary)}" if summary else "")
+        yield f"- {step.title}: {items}".removesuffix(": ")
+        if summary:
+            yield f"  - summary: {escape(summary)}"
     if tale.steps:
         yield ""
     if tale.final:

@@ -18,18 +18,21 @@ COMPARED = 40
 
 
 def headline(group: RunGroup) -> str:
-    """The best model by the leading metric, beside chance and popularity; the oracle is none."""
+    """The best model by the leading metric, beside chance, popularity and, for a ranker, the best baseline."""
     metric = group.lead
     scored = {row.label: row for row in group.rows if metric in row.metrics}
     models = [row for row in scored.values() if not row.is_bound]
     if not models:
         return "No model beside chance was evaluated."
     best = models[0]
+    rest = [row for row in models if not row.is_tuned and row is not best]
+    named = [row for row in rest if "popular" in row.model.lower()][:1]
     others = [row for row in scored.values() if row.model == CHANCE]
-    others += [row for row in models if "popular" in row.model.lower() and row is not best][:1]
+    others += [row for row in rest if row in named or (best.is_tuned and row is rest[0])]
     name, _, protocol = metric.partition("/")
     against = f" over {describe_protocol(protocol)}" if protocol else ""
-    beside = " and ".join(f"{row.label} {number(row.metrics[metric]['mean'])}" for row in others)
+    names = [f"{row.label} {number(row.metrics[metric]['mean'])}" for row in others]
+    beside = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
     told = f"{best.label} ranks best: {name} {with_bounds(best.metrics[metric])}{against}"
     return f"{told}, beside {beside}." if beside else f"{told}."
 

@@ -134,7 +134,9 @@ class RunGroup:
         protocols = {name.partition("/")[2] for name in next(iter(self.runs[0].metrics.values()))}
         told = [describe_protocol(protocol) for protocol in sorted(protocols) if protocol]
         split = f"split by {data['split']}" if "split" in data else ""
-        return ", ".join(filter(None, [str(data.get("name", self.runs[0].name)), split, *told]))
+        tested = self.runs[0].numbers("data", "examples").get("test")
+        size = f"{tested:,} test examples" if tested else ""
+        return ", ".join(filter(None, [str(data.get("name", self.runs[0].name)), split, size, *told]))
 
 
 def group_runs(runs: Sequence[RunFiles]) -> list[RunGroup]:
@@ -206,11 +208,11 @@ def _group(runs: Sequence[RunFiles]) -> RunGroup:
 
 
 def _values(runs: Sequence[RunFiles], key: str) -> list[Any]:
-    """The different values of a setting: numbers in order, others as they come."""
+    """The different values of a setting: numbers in order, then others as they come."""
     values = {json.dumps(run.settings.get(key), default=str): run.settings.get(key) for run in runs}
     found = list(values.values())
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
-    return sorted(found) if numbers else found
+    numbers = sorted(value for value in found if isinstance(value, int | float) and not isinstance(value, bool))
+    return [*numbers, *(value for value in found if isinstance(value, bool) or not isinstance(value, int | float))]
 
 
 def _by_seeds(runs: list[RunFiles]) -> list[list[RunFiles]]:

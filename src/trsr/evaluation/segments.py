@@ -6,9 +6,9 @@ from trsr.evaluation.evaluate import CHANCE
 from trsr.evaluation.intervals import Interval
 from trsr.evaluation.run_files import Segment
 from trsr.evaluation.run_groups import Row, RunGroup
-from trsr.evaluation.sections import Figure, Section, Table
+from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.series import STYLES, Value, bucket_plot
-from trsr.evaluation.table import UNKNOWN
+from trsr.evaluation.table import UNKNOWN, number
 
 TITLES = {
     "history": ("history length", "events of the user before the target"),
@@ -73,7 +73,9 @@ def _table(
 ) -> Table:
     first = rows[0]
     sizes = [segment.examples if (segment := _segment(first, kind, bucket)) else 0 for bucket in buckets]
-    cells = [[label, *(UNKNOWN if one is None else one.text for one in line)] for label, line in values.items()]
-    return Table(
-        ["model", *buckets], [["test examples", *(f"{size:,}" for size in sizes)], *cells], caption=title, folded=True
-    )
+    lines: list[TableRow] = [
+        [label, *(UNKNOWN if one is None else Cell(number(one.mean), one.bounds) for one in line)]
+        for label, line in values.items()
+    ]
+    lines.insert(0, ["test examples", *(f"{size:,}" for size in sizes)])
+    return Table(["model", *buckets], lines, caption=title, folded=True)

@@ -31,10 +31,14 @@ class Value(NamedTuple):
     high: float | None = None
 
     @property
+    def bounds(self) -> str:
+        """`[low, high]`, empty without an interval."""
+        return "" if self.low is None or self.high is None else f"[{number(self.low)}, {number(self.high)}]"
+
+    @property
     def text(self) -> str:
         """`mean [low, high]`, as in tables."""
-        bounds = "" if self.low is None or self.high is None else f" [{number(self.low)}, {number(self.high)}]"
-        return f"{number(self.mean)}{bounds}"
+        return f"{number(self.mean)} {self.bounds}".strip()
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Place:
 
 @dataclass(frozen=True)
 class ScatterPlot:
-    """Quality, with its interval, against a cost on a logarithmic axis."""
+    """Quality, with its interval, against a cost."""
 
     macro: ClassVar[str] = "scatter_plot"
     title: str
@@ -140,22 +144,28 @@ def step_plot(title: str, series: Sequence[tuple[str, Sequence[Point]]]) -> Seri
 
 
 def scatter_plot(title: str, x_title: str, points: Sequence[tuple[str, float, Value]]) -> ScatterPlot:
-    """Every (model, cost, quality); costs are above 0."""
-    low = 10.0 ** math.floor(math.log10(min(cost for _, cost, _ in points)) + 1e-9)
-    high = max(10.0 ** math.ceil(math.log10(max(cost for _, cost, _ in points)) - 1e-9), 10 * low)
-    x = Axis(math.log10(low), math.log10(high), LEFT, WIDTH - RIGHT)
+    """Every (model, cost, quality); the axis of costs, all above 0, is logarithmic where they are ten times apart."""
+    spots, ticks = _cost_axis([cost for _, cost, _ in points])
     values = [value for _, _, value in points]
     y = axis_over(_heights(values, from_zero=True), HEIGHT - BOTTOM, TOP + 8)
-    decades = range(round(math.log10(low)), round(math.log10(high)) + 1)
-    every = math.ceil(len(decades) / 6)
-    ticks = [(x(power), f"{10.0**power:,g}") for power in decades[::every]]
-    dots = [(x(math.log10(cost)), y(value.mean)) for _, cost, value in points]
+    dots = [(spot, y(value.mean)) for spot, (_, _, value) in zip(spots, points, strict=True)]
     labels = [shorten(name) for name, _, _ in points]
     places = [
         Place(name, label, f"{cost:.3g} {x_title}, {value.text}", *dot, *_whisker(value, y), spot)
         for (name, cost, value), label, dot, spot in zip(points, labels, dots, _spots(labels, dots), strict=True)
     ]
     return ScatterPlot(title, x_title, WIDTH, HEIGHT + 16, LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, y, ticks, places)
+
+
+def _cost_axis(costs: Sequence[float]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Coordinates of the costs, and the ticks of their axis."""
+    if max(costs) < 10 * min(costs):
+        axis = axis_over([0.0, *costs], LEFT, WIDTH - RIGHT)
+        return [axis(cost) for cost in costs], [(x, f"{value:,g}") for x, value in axis.ticks]
+    low, high = math.floor(math.log10(min(costs)) + 1e-9), math.ceil(math.log10(max(costs)) - 1e-9)
+    axis = Axis(low, high, LEFT, WIDTH - RIGHT)
+    decades = range(low, high + 1)[:: math.ceil((high - low + 1) / 6)]
+    return [axis(math.log10(cost)) for cost in costs], [(axis(power), f"{10.0**power:,g}") for power in decades]
 
 
 def _plot(
@@ -210,7 +220,13 @@ def _spots(labels: Sequence[str], dots: Sequence[Point]) -> list[Spot | None]:
     spots = list[Spot | None]()
     for label, (x, y) in zip(labels, dots, strict=True):
         size = LETTER * len(label)
-        beside = (x + 8, y + 4, "start"), (x - 8, y + 4, "end"), (x, y - 9, "middle"), (x, y + 18, "middle")
+        beside: list[Spot] = [
+            (x + 8, y + 4, "start"),
+            (x - 8, y + 4, "end"),
+            (x, y - 9, "middle"),
+            (x, y + 18, "middle"),
+        ]
+        beside += [(x + side, y + drop, end) for drop in (-9, 18) for side, end in ((7, "start"), (-7, "end"))]
         for left, base, anchor in beside:
             start = {"start": left, "end": left - size, "middle": left - size / 2}[anchor]
             box = (start, base - 10, start + size, base + 3)

@@ -39,7 +39,8 @@ class Tale:
 
 def tell(story: Story) -> Tale:
     """A story with its title, and in words who put the target where."""
-    title = f"User {story.user_id}, {KINDS[story.kind]}: {story.method} summary, ranked by {story.model}"
+    summary = "no" if story.method == "none" else story.method
+    title = f"User {story.user_id}, {KINDS[story.kind]}: {summary} summary, ranked by {story.model}"
     note = f"What the user chose next: {story.target}."
     if story.rank is not None and story.rank_against is not None:
         places = f"{story.model} put it at place {story.rank:g}, {story.against} at {story.rank_against:g}."
