@@ -9,6 +9,7 @@ from evaluation.run_folders import (
     EVIL,
     MANIFEST,
     METRICS,
+    SEGMENTS,
     SETTINGS,
     STORY,
     changed,
@@ -333,3 +334,23 @@ def test_runs_on_other_candidates_are_not_tested(tmp_path):
     page = page_of(base, other)
     assert "do not rank the same candidates" in page
     assert "Paired tests with the first run" not in page
+
+
+def test_what_is_only_measured_otherwise_is_no_setting_of_a_model(tmp_path):
+    other = changed(SETTINGS, evaluation={"ks": [3, 5], "resamples": 500}, checks={"control_examples": 0})
+    [group] = group_runs(
+        [read_run(write_run(tmp_path / "one")), read_run(write_run(tmp_path / "other", settings=other))]
+    )
+    assert group.varied == {}
+    assert len(group.variants) == 2
+
+
+def test_parts_that_one_run_lacks_keep_their_order(tmp_path):
+    one, other = learning_rates(tmp_path)[:2]
+    parts = {
+        bucket: SEGMENTS["popularity/0"] | {"bucket": bucket, "low": low}
+        for bucket, low in (("0", 0), ("1-4", 1), ("5+", 5))
+    }
+    write_json(one / "segments.json", {bucket: parts[bucket] for bucket in ("0", "5+")})
+    write_json(other / "segments.json", parts)
+    assert cells(section(page_of(one, other), "For whom"))[0] == ["model", "0", "1-4", "5+"]

@@ -19,7 +19,7 @@ from trsr.evaluation.run_collection import Collection, collect_runs
 from trsr.evaluation.run_files import RunFiles
 from trsr.evaluation.run_groups import RunGroup, group_runs
 from trsr.evaluation.sections import Chapter, Document, Section
-from trsr.evaluation.segments import segments_section
+from trsr.evaluation.segment_sections import segments_section
 from trsr.evaluation.tales import tell
 from trsr.files import write_text
 

@@ -1,5 +1,6 @@
 """The files of a run folder as the report needs them: read, validated, never trusted."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -7,9 +8,9 @@ from typing import Any, Literal, TypeVar
 import polars as pl
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from trsr.config import ExperimentConfig, flat_settings, parse_settings, read_yaml
-from trsr.data.reading import read_table
-from trsr.errors import ConfigError, DataError
+from trsr.config import DataConfig, ExperimentConfig, flat_settings, read_yaml
+from trsr.data.reading import ScannedTable, read_table
+from trsr.errors import DataError
 from trsr.evaluation.comparisons import Comparison
 from trsr.evaluation.evaluate import Metrics
 from trsr.evaluation.intervals import Interval
@@ -82,12 +83,12 @@ class Check(BaseModel):
 
 
 class Segment(BaseModel):
-    """One entry of `segments.json`: the results on a part of the test examples."""
+    """One entry of `segments.json`: the results on a part of the test examples; `low` puts the parts in order."""
 
     group: str
     bucket: str
+    low: int = 0
     examples: int
-    users: int
     metrics: Intervals
 
 
@@ -195,13 +196,13 @@ def load_json(path: Path, kind: TypeAdapter[T], remedy: str) -> T:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    """Those of another version may not be valid today; then they are taken as they stand."""
+    """What the file says over the defaults of today, by dotted key; another version may have had other settings."""
     values = read_yaml(path)
-    try:
-        values = parse_settings(ExperimentConfig, values, str(path)).model_dump(mode="json")
-    except ConfigError:
-        values = values if isinstance(values, dict) else {}
-    return flat_settings(values)
+    given = flat_settings(values) if isinstance(values, dict) else {}
+    defaults = ExperimentConfig(name="defaults", data=DataConfig(path=path)).model_dump(mode="json")
+    sections = {key[:place] for key in given for place, letter in enumerate(key) if letter == "."}
+    kept = {key: value for key, value in flat_settings(defaults).items() if key not in sections | {"name", "data.path"}}
+    return kept | given
 
 
 def _read(path: Path) -> bytes:
@@ -237,18 +238,22 @@ def _summary_calls(path: Path) -> dict[str, int]:
 def _candidates(path: Path) -> int | None:
     if not path.exists():
         return None
-    pairs = _with_columns(path, "example_id", "item_id", "label")
-    return int(pairs.hash_rows().sum())
+    table = ScannedTable.open(path)
+    with table.reading():
+        names = table.scan().collect_schema().names()
+        _check_columns(path, names, "example_id", "item_id", "label")
+        digest = table.scan().select(pl.struct("example_id", "item_id", "label").hash().sum()).collect()
+    return int(digest.item())
 
 
 def _with_columns(path: Path, *names: str) -> pl.DataFrame:
     frame = read_table(path)
-    _check_columns(path, frame, *names)
+    _check_columns(path, frame.columns, *names)
     return frame.select(names)
 
 
-def _check_columns(path: Path, frame: pl.DataFrame, *names: str) -> None:
-    absent = [name for name in names if name not in frame.columns]
+def _check_columns(path: Path, there: Collection[str], *names: str) -> None:
+    absent = [name for name in names if name not in there]
     if absent:
         raise DataError(f"{path}: no column {absent[0]}; write this file again with `trsr run`")
 
@@ -257,5 +262,5 @@ def _per_user(path: Path) -> pl.DataFrame | None:
     if not path.exists():
         return None
     frame = read_table(path)
-    _check_columns(path, frame, "model", "user_id")
+    _check_columns(path, frame.columns, "model", "user_id")
     return frame

@@ -18,11 +18,12 @@ from trsr.evaluation.table import metric_columns
 
 SEEDS = {"seed", "training.seed", "evaluation.seed"}
 NAMES = {"name", "data.path"}
-MODELS = {"methods", "baselines", "evaluation.ks", "evaluation.resamples"}
-"""Settings that say which models and metrics there are, not what becomes of a model."""
+MODELS = {"methods", "baselines"}
+MEASURING = ("evaluation.", "checks.")
+"""Settings, and beginnings of them, that say what is there to be seen, not what becomes of a model."""
 
 LEARNING = {"data.path", "data.attributes", "data.max_history"} | {"split.max_train", "split.max_valid"}
-LEARNING |= {"candidates.train_negatives"}
+LEARNING |= {"candidates.train_negatives", "candidates.train_source"}
 """Settings of data, split and candidates that leave the test as it is."""
 
 LONGEST = 3
@@ -191,9 +192,8 @@ def _protocol(run: RunFiles) -> str:
 
 def _group(runs: Sequence[RunFiles]) -> RunGroup:
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    varied = {
-        key: values for key in keys if key not in SEEDS | NAMES | MODELS and len(values := _values(runs, key)) > 1
-    }
+    told = [key for key in keys if key not in SEEDS | NAMES | MODELS and not key.startswith(MEASURING)]
+    varied = {key: values for key in told if len(values := _values(runs, key)) > 1}
     alike = defaultdict(list)
     for run in runs:
         rest = {key: value for key, value in run.settings.items() if key not in SEEDS | NAMES}

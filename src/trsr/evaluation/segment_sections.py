@@ -27,9 +27,8 @@ def segments_section(group: RunGroup) -> Section | None:
     known = [kind for kind in TITLES if kind in found] + sorted(found - set(TITLES))
     figures, tables = list[Figure](), list[Table]()
     for kind in known:
-        buckets = list(
-            dict.fromkeys(one.bucket for row in rows for one in row.run.segments.values() if one.group == kind)
-        )
+        parts = [one for row in rows for one in row.run.segments.values() if one.group == kind]
+        buckets = list(dict.fromkeys(one.bucket for one in sorted(parts, key=lambda one: one.low)))
         values = {row.label: [_value(row, kind, bucket, metric) for bucket in buckets] for row in rows}
         shown = [(row.label, values[row.label]) for row in _shown(rows) if any(values[row.label])]
         if len(buckets) < 2 or not shown:
