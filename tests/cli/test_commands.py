@@ -97,7 +97,8 @@ def test_run_prints_one_json_document_and_nothing_else(world, run):
     printed = json.loads((world / "printed.json").read_text(encoding="utf-8"))
     assert printed["metrics"] == json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert printed["checks"] == json.loads((run / "checks.json").read_text(encoding="utf-8"))
-    assert [story["method"] for story in printed["stories"]] == ["recurrent", "none"]
+    drawn = [story["method"] for story in printed["stories"] if story["kind"] == "drawn"]
+    assert drawn == ["recurrent", "none"]
     assert printed["report"] == "run/report.html"
 
 
@@ -151,6 +152,15 @@ def test_report_is_written_again_from_the_files(trsr, run):
     outcome = trsr("report", run, "--json")
     assert json.loads(outcome.out) == {"report": str(run / "report.html")}
     assert (run / "report.html").read_bytes() == before
+
+
+def test_report_puts_runs_side_by_side_and_writes_markdown_too(trsr, run, tmp_path):
+    page, text = tmp_path / "both.html", tmp_path / "both.md"
+    outcome = trsr("report", run, tmp_path / "nowhere", "--out", page, "--markdown", text, "--json")
+    assert json.loads(outcome.out) == {"report": str(page), "markdown": str(text)}
+    for path in (page, text):
+        assert "no such file; a report needs a folder made by" in path.read_text(encoding="utf-8")
+    assert trsr("report", run, "--out", text).code == 2
 
 
 def test_train_finds_the_ranker_of_the_run_and_trains_nothing_again(trsr, world, run, monkeypatch):

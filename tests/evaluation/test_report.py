@@ -1,162 +1,243 @@
+"""The report of one run: what stands on the page, that it is true to the files, and that no text of data acts on it."""
+
 import json
 import re
 import xml.etree.ElementTree as ET
 
-import polars as pl
 import pytest
 
-from trsr.errors import DataError
+from evaluation.run_folders import (
+    CHECKS,
+    COMPARISON,
+    EVIL,
+    MANIFEST,
+    METRICS,
+    SEGMENTS,
+    STORY,
+    TRAINING,
+    changed,
+    fill_run,
+    write_json,
+    write_run,
+)
+from trsr.errors import ConfigError, DataError
 from trsr.evaluation.charts import axis_over, loss_curves, recall_curves
-from trsr.evaluation.report import headline, story_steps, write_report
-from trsr.evaluation.run_files import Story, TrainingLog
+from trsr.evaluation.report import write_report
+from trsr.evaluation.result_sections import headline
+from trsr.evaluation.run_files import Story, TrainingLog, read_run
+from trsr.evaluation.run_groups import group_runs
+from trsr.evaluation.tales import tale_steps, tell
 from trsr.evaluation.word_diff import added_words
-
-EVIL = "<script>alert(1)</script>"
-
-
-def interval(mean):
-    return {"mean": mean, "low": mean - 0.0312, "high": mean + 0.0312}
-
-
-METRICS = {
-    "chance": {"recall@3/u20": interval(0.1429), "mrr@3/u20": interval(0.0873)},
-    "popularity": {"recall@3/u20": interval(0.3661), "mrr@3/u20": interval(0.2542)},
-    "recurrent": {"recall@3/u20": interval(0.5383), "mrr@3/u20": interval(0.3944)},
-}
-STORY = {
-    "user_id": f"reader {EVIL}",
-    "target": f"The Ledger {EVIL}",
-    "model": "recurrent",
-    "method": "recurrent",
-    "blocks": [[f"Glass Harbour {EVIL}"], ["Salt and Iron"]],
-    "steps": ["Likes sea mysteries.", "Likes sea mysteries, nature writing."],
-    "summary": "Likes sea mysteries, nature writing.",
-    "recent": ["Winter Field Guide"],
-    "ranked": [
-        {"item_id": "i1", "text": f"Tides {EVIL}", "probability": 0.931, "label": 0},
-        {"item_id": "i2", "text": "The Ledger", "probability": 0.882, "label": 1},
-    ],
-}
-TRAINING = {
-    "steps": [{"step": i, "loss": 1 / i} for i in range(1, 1001)],
-    "evaluations": [
-        {"step": 0, "valid_loss": 0.9, "valid_recall": 0.151},
-        {"step": 500, "valid_loss": 0.5, "valid_recall": 0.512},
-        {"step": 1000, "valid_loss": 0.6, "valid_recall": 0.48},
-    ],
-    "best_step": 500,
-}
-COMPARISON = {
-    "metric": "recall@3/u20",
-    "model": f"trsr-recurrent {EVIL}",
-    "against": "popularity",
-    "difference": 0.1722,
-    "low": 0.0811,
-    "high": 0.2633,
-    "p": 0.0004,
-    "p_holm": 0.0008,
-    "smallest_detectable": 0.1234,
-    "users": 1080,
-}
-CHECKS = [{"check": "target in prompts", "result": "ok", "detail": f"0 of 12 {EVIL}"}]
 
 
 @pytest.fixture
 def run(tmp_path):
-    folder = tmp_path / "bookshop"
-    folder.mkdir()
-    write_json(folder / "metrics.json", METRICS)
-    write_json(
-        folder / "manifest.json",
-        {"versions": {"trsr": "0.1.0"}, "tokens": {"read": 1234567}, "seconds": 12.3456789, "note": EVIL},
-    )
-    (folder / "config.yaml").write_text(f"name: bookshop # {EVIL}\n")
-    return folder
+    return write_run(tmp_path / "bookshop")
 
 
 @pytest.fixture
 def full_run(run):
-    (run / "training").mkdir()
-    write_json(run / "training" / "recurrent.json", TRAINING)
-    write_json(run / "stories.json", [STORY])
-    write_json(run / "checks.json", CHECKS)
-    pl.DataFrame({"user_id": ["u"], "summary": ["s"]}).write_parquet(run / "summaries.parquet")
-    return run
-
-
-def write_json(path, value):
-    path.write_text(json.dumps(value))
+    return fill_run(run)
 
 
 def headings(page):
     return re.findall(r"<h2[^>]*>([^<]+)</h2>", page)
 
 
-def test_a_report_needs_no_more_than_metrics_manifest_and_settings(run):
-    page = write_report(run).read_text()
-    assert headings(page) == ["Results", "How it was made"]
-    assert ".538" in page
-    assert "[.507, .570]" in page
-    assert "1,234,567" in page
-    assert "12.3457" in page
-    assert sorted(path.name for path in run.iterdir()) == [
-        "config.yaml",
-        "manifest.json",
-        "metrics.json",
-        "report.html",
+def section(page, title):
+    """What stands from a heading to the next."""
+    return re.split(r"<h2[^>]*>", page.split(f">{title}</h2>")[1])[0]
+
+
+def cells(table):
+    """Rows of the tables in a piece of a page, without markup."""
+    rows = re.findall(r"<tr>(.*?)</tr>", table, flags=re.DOTALL)
+    return [
+        [re.sub(r"<small>|<[^>]+>", " ", cell).strip() for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)]
+        for row in rows
     ]
 
 
-def test_every_optional_file_adds_its_section(full_run):
-    page = write_report(full_run).read_text()
-    assert headings(page) == ["Results", "Training", "One reader’s story", "Checks", "How it was made"]
-    for text in (".151 untuned", ".512 at step 500", "<ins>nature writing.</ins>", ".931", "chosen", "1 rows; columns"):
+def svgs(page):
+    return [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)]
+
+
+def test_a_report_needs_no_more_than_metrics_and_manifest(run):
+    (run / "config.yaml").unlink()
+    write_json(run / "manifest.json", {"tokens": {"read": 1234567}, "half": 12.3456789})
+    page = write_report(run).read_text()
+    assert headings(page) == ["Results", "How it was made"]
+    for text in (".538", "[.507, .570]", "1,234,567", "12.3457"):
         assert text in page
+    assert sorted(path.name for path in run.iterdir()) == ["manifest.json", "metrics.json", "report.html"]
+
+
+def test_every_file_adds_its_section(full_run):
+    page = write_report(full_run).read_text()
+    assert headings(page) == [
+        "Results",
+        "Is it better?",
+        "For whom",
+        "Quality against cost",
+        "Training",
+        "Baselines",
+        "Users’ stories",
+        "Checks",
+        "How it was made",
+    ]
+    for text in (".151 untuned", ".512 at step 500", "<ins>nature writing.</ins>", ".931", "chosen"):
+        assert text in page
+
+
+def test_the_table_has_chance_first_then_the_best_and_one_bold_cell_a_column(run):
+    write_json(
+        run / "metrics.json",
+        METRICS | {"oracle": {name: {"mean": 0.9, "low": 0.9, "high": 0.9} for name in METRICS["chance"]}},
+    )
+    page = write_report(run).read_text()
+    table = section(page, "Results").split("</table>")[0]
+    assert [row[0] for row in cells(table)] == ["model", "chance", "oracle", "trsr-recurrent", "popularity"]
+    assert cells(table)[3][1:] == [".538 [.507, .570]", ".394 [.363, .426]"]
+    assert re.findall(r'class="best">([^<]+)<', table) == [".538", ".394"]
+    assert "trsr-recurrent ranks best" in page
 
 
 def test_comparisons_stand_under_the_results_with_their_power(full_run):
     uncertain = COMPARISON | {"metric": "mrr@3/u20", "p_holm": 0.3, "difference": -0.05, "smallest_detectable": None}
     write_json(full_run / "comparisons.json", [uncertain, COMPARISON, COMPARISON | {"metric": "hit@3/u20"}])
-    page = write_report(full_run).read_text()
-    assert headings(page)[:3] == ["Results", "Is it better?", "Training"]
-    table = page.split('id="better"')[1].split("</table>")[0]
-    assert "<script" not in table
-    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr><th scope=\"row\">.*?</tr>", table)]
-    assert rows == [
-        ["popularity", "recall@3/u20", ".172<small>[.081, .263]</small>", "&lt; .001", ".123"],
-        ["popularity", "mrr@3/u20", "-.050<small>[.081, .263]</small>", ".300", "–"],
+    table = section(write_report(full_run).read_text(), "Is it better?")
+    assert [row[1:] for row in cells(table)[1:]] == [
+        ["popularity", "recall@3/u20", ".172 [.081, .263]", "&lt; .001", ".123"],
+        ["popularity", "mrr@3/u20", "-.050 [.081, .263]", ".300", "–"],
     ]
     assert table.count('class="best"') == 1
-    assert "1,080 users could show" in table
+    assert "1,080 users" in table
+
+
+def test_cost_is_that_of_one_user(full_run):
+    rows = {row[0]: row[1:] for row in cells(section(write_report(full_run).read_text(), "Quality against cost"))}
+    assert rows["trsr-recurrent"] == [".538", ".394", "2.5", "1,000", "100", "123"]
+    assert rows["popularity"] == [".366", ".254", "&lt; 0.005", "–", "–", "–"]
+
+
+def test_a_cost_chart_stands_where_quality_and_cost_are(full_run):
+    page = write_report(full_run).read_text()
+    [chart] = [svg for svg in svgs(page) if "against seconds" in svg.findtext("title")]
+    ticks = {text.text: float(text.get("x")) for text in chart.iter("text") if text.get("class") == "tick"}
+    decade = (ticks["10"] - ticks["0.001"]) / 4
+    recurrent, popularity = (float(dot.get("cx")) for dot in chart.iter("circle"))
+    assert recurrent == pytest.approx(ticks["1"] + decade * 0.39794, abs=0.1)
+    assert popularity == pytest.approx(ticks["0.001"] + decade * 0.39794, abs=0.1)
+
+
+def test_segments_tell_for_whom_and_one_bucket_alone_tells_nothing(full_run):
+    page = write_report(full_run).read_text()
+    part = section(page, "For whom")
+    assert cells(part) == [
+        ["model", "0", "1-4"],
+        ["test examples", "5", "15"],
+        ["chance", ".143 [.112, .174]", ".143 [.112, .174]"],
+        ["trsr-recurrent", ".610 [.579, .641]", ".520 [.489, .551]"],
+        ["popularity", ".300 [.269, .331]", ".300 [.269, .331]"],
+    ]
+    assert [svg.findtext("title") for svg in svgs(part)] == ["recall@3/u20 by item popularity"]
+    described = svgs(part)[0].findtext("desc")
+    assert "trsr-recurrent: 0: .610 [.579, .641]; 1-4: .520" in described
+
+
+def test_a_new_kind_of_segment_is_shown_under_its_own_name(full_run):
+    extra = {f"age/{i}": SEGMENTS["popularity/0"] | {"group": "age", "bucket": str(i)} for i in range(2)}
+    write_json(full_run / "segments.json", extra)
+    assert "recall@3/u20 by age" in write_report(full_run).read_text()
+
+
+def test_a_win_says_who_put_the_target_where(full_run):
+    page = section(write_report(full_run).read_text(), "Users’ stories")
+    assert "User winner, a win: recurrent summary, ranked by trsr-recurrent" in page
+    assert "trsr-recurrent put it at place 2, popularity at 9.5." in page
+    assert len(re.findall(r'<details class="story" open>', page)) == 1
+
+
+def test_how_it_was_made_names_command_version_device_and_seed(full_run):
+    page = section(write_report(full_run).read_text(), "How it was made")
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
+    assert facts["run again"] == f"trsr run {full_run / 'config.yaml'} --out NEW"
+    assert (facts["seed"], facts["trsr"], facts["threads"]) == ("7", "0.1.0", "2")
+    assert facts["device"].startswith("cpu ")
+    assert facts["wall time"] == "3.1 min"
+    assert facts["data"] == "bookshop, 300 users, 4,000 events, 1,234,567 items"
+
+
+def test_what_tuning_chose_for_baselines(full_run):
+    rows = cells(section(write_report(full_run).read_text(), "Baselines"))
+    assert rows[1] == ["popularity", "2", "days 30", ".412", "6"]
 
 
 def test_text_from_data_cannot_become_markup(full_run):
     page = write_report(full_run).read_text()
     assert "<script" not in page
-    assert page.count("&lt;script&gt;") == 7
+    assert page.count("&lt;script&gt;") >= 10
+    assert EVIL not in page
+
+
+@pytest.mark.parametrize("place", ["model", "metric", "segment", "setting", "manifest key", "log"])
+def test_names_from_files_cannot_become_markup(full_run, place):
+    if place == "model":
+        write_json(full_run / "metrics.json", METRICS | {f"x{EVIL}": METRICS["popularity"]})
+    elif place == "metric":
+        write_json(full_run / "metrics.json", {"m": {f"mrr@3/{EVIL}": METRICS["chance"]["mrr@3/u20"]}})
+    elif place == "segment":
+        two = {str(i): SEGMENTS["popularity/0"] | {"group": EVIL, "bucket": f"{i}{EVIL}"} for i in range(2)}
+        write_json(full_run / "segments.json", two)
+    elif place == "setting":
+        (full_run / "config.yaml").write_text(f'"{EVIL}": "{EVIL}"')
+    elif place == "manifest key":
+        write_json(full_run / "manifest.json", {EVIL: {EVIL: [EVIL, {EVIL: EVIL}]}})
+    else:
+        write_json(full_run / "training" / "m&\"'.json", TRAINING)
+    page = write_report(full_run).read_text()
+    assert "<script" not in page
+    svgs(page)
 
 
 def test_the_page_loads_nothing_and_its_charts_are_named(full_run):
     page = write_report(full_run).read_text()
-    assert not re.search(r"https?://|<link|@import|url\(|\bsrc=", page)
-    charts = [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)]
-    assert [chart.findtext("title") for chart in charts] == [
+    assert not re.search(r"https?://|<link|@import|url\(|\bsrc=|href=|<img|<iframe|srcset|<script", page)
+    assert [chart.findtext("title") for chart in svgs(page)] == [
         "recall@3/u20 per model with 95 % intervals",
         "mrr@3/u20 per model with 95 % intervals",
-        "recurrent: validation recall over training steps",
-        "recurrent: loss over training steps",
+        "recall@3/u20 by item popularity",
+        "mrr@3/u20 against seconds a user",
+        "trsr-recurrent: validation recall over training steps",
+        "trsr-recurrent: loss over training steps",
     ]
+    for chart in svgs(page):
+        assert chart.get("role") == "img"
+        title, text = chart.get("aria-labelledby").split()
+        assert [chart.find("title").get("id"), chart.find("desc").get("id")] == [title, text]
+        assert chart.findtext("desc").strip()
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+    assert set(re.findall(r'aria-labelledby="([^" ]+)"', page)) <= set(ids)
+
+
+def test_every_table_of_data_has_a_caption_and_headers(full_run):
+    page = write_report(full_run).read_text()
+    tables = re.findall(r'<table class="(?:numbers|words)">.*?</table>', page, flags=re.DOTALL)
+    assert len(tables) == 7
+    for table in tables:
+        assert re.search(r"<caption>[^<]+</caption>", table)
+        assert '<th scope="col">' in table
+        body = table.split("<tbody>")[1]
+        assert body.count("<tr>") == body.count('<th scope="row"') > 0
 
 
 def test_whiskers_stand_where_the_interval_is(run):
-    page = write_report(run).read_text()
-    chart = ET.fromstring(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)[0])
+    chart = svgs(write_report(run).read_text())[0]
     ticks = {float(t.text): float(t.get("x")) for t in chart.iter("text") if t.get("class") == "tick"}
     zero, scale = ticks[0.0], (ticks[0.2] - ticks[0.0]) / 0.2
     dots = [(float(dot.get("cx")) - zero) / scale for dot in chart.iter("circle")]
-    assert dots == pytest.approx([0.1429, 0.3661, 0.5383], abs=1e-3)
+    assert dots == pytest.approx([0.1429, 0.5383, 0.3661], abs=1e-3)
 
 
 def test_a_failed_report_leaves_the_old_one(run):
@@ -167,20 +248,29 @@ def test_a_failed_report_leaves_the_old_one(run):
     assert (run / "report.html").read_text() == before
 
 
+def test_the_page_is_no_markdown_file(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"^report: .*page\.md is to be the HTML page; for Markdown give --markdown "):
+        write_report(run, out=tmp_path / "page.md")
+
+
 @pytest.mark.parametrize(
     ("file", "content", "sentence"),
     [
-        ("metrics.json", None, r"metrics\.json: no such file; a report needs a folder made by `trsr run`$"),
+        ("metrics.json", None, r"bookshop: not finished, it has no metrics\.json yet; continue it with `trsr run`$"),
         ("metrics.json", "{}", r"metrics\.json: no metrics in it; evaluate the run again$"),
         ("metrics.json", '{"a": {"auc": {"mean": 1}}}', r"metrics\.json: a\.auc\.low: Field required; write this"),
         ("manifest.json", "[1]", r"manifest\.json: .*; write this file again with `trsr run`$"),
-        ("config.yaml", None, r"config\.yaml: no such file"),
+        ("manifest.json", None, r"manifest\.json: no such file; a report needs a folder made by `trsr run`$"),
+        ("config.yaml", "a: [", r"config\.yaml: not readable as YAML: "),
         (
             "comparisons.json",
             '[{"metric": "auc"}]',
             r"comparisons\.json: 0\.model: Field required; write this file again",
         ),
+        ("segments.json", '{"a": {"group": "a"}}', r"segments\.json: a\.bucket: Field required; write this file again"),
         ("stories.json", '[{"user_id": "u"}]', r"stories\.json: 0\.target: Field required; write this file again"),
+        ("training/m.json", "7", r"training/m\.json: .*; write this file again with `trsr run`$"),
+        ("baselines/b.json", '{"tried": 3}', r"baselines/b\.json: tried: .*; write this file again with `trsr run`$"),
         (
             "summaries.parquet",
             "text",
@@ -188,30 +278,37 @@ def test_a_failed_report_leaves_the_old_one(run):
         ),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named(run, file, content, sentence):
-    (run / file).unlink(missing_ok=True)
+def test_a_file_that_cannot_be_used_is_named(full_run, file, content, sentence):
+    (full_run / file).unlink(missing_ok=True)
     if content is not None:
-        (run / file).write_text(content)
-    with pytest.raises(DataError, match=sentence) as refusal:
-        write_report(run)
+        (full_run / file).write_text(content)
+    with pytest.raises((DataError, ConfigError), match=sentence) as refusal:
+        write_report(full_run)
     assert "\n" not in str(refusal.value)
 
 
-def test_headline_names_the_best_model_beside_chance_and_popularity():
-    assert headline(METRICS) == (
-        "recurrent ranks best: mrr@3 .394 [.363, .426] over 20 uniform negatives, "
+def told(run, metrics):
+    write_json(run / "metrics.json", metrics)
+    [group] = group_runs([read_run(run)])
+    return headline(group)
+
+
+def test_headline_names_the_best_model_beside_chance_and_popularity(run):
+    assert told(run, METRICS) == (
+        "trsr-recurrent ranks best: mrr@3 .394 [.363, .426] over 20 uniform negatives, "
         "beside chance .087 and popularity .254."
     )
 
 
-def test_headline_does_not_hide_that_popularity_won():
-    swapped = METRICS | {"popularity": METRICS["recurrent"], "recurrent": METRICS["popularity"]}
-    assert headline(swapped).startswith("popularity ranks best: mrr@3 .394")
-    assert headline(swapped).endswith("beside chance .087.")
+def test_headline_does_not_hide_that_popularity_won(run):
+    swapped = METRICS | {"popularity": METRICS["trsr-recurrent"], "trsr-recurrent": METRICS["popularity"]}
+    assert told(run, swapped).startswith("popularity ranks best: mrr@3 .394")
+    assert told(run, swapped).endswith("beside chance .087.")
 
 
-def test_headline_without_models():
-    assert headline({"chance": METRICS["chance"]}) == "No model beside chance was evaluated."
+def test_headline_without_models_and_with_the_oracle_alone(run):
+    assert told(run, {"chance": METRICS["chance"]}) == "No model beside chance was evaluated."
+    assert told(run, {"chance": METRICS["chance"], "oracle": METRICS["popularity"]}).startswith("No model")
 
 
 def test_new_words_are_marked_and_the_text_stays_whole():
@@ -222,8 +319,13 @@ def test_new_words_are_marked_and_the_text_stays_whole():
 
 
 def test_block_summaries_of_a_hierarchy_are_no_rewriting():
-    steps = story_steps(Story.model_validate(STORY | {"method": "hierarchical", "steps": ["a", "b", "a b"]}))
+    steps = tale_steps(Story.model_validate(STORY | {"method": "hierarchical", "steps": ["a", "b", "a b"]}))
     assert [(step.title, step.added) for step in steps] == [("Block 1", 0), ("Block 2", 0), ("Merged", 0)]
+
+
+def test_a_final_summary_is_told_where_it_is_not_the_last_step():
+    assert tell(Story.model_validate(STORY)).final == ""
+    assert tell(Story.model_validate(STORY | {"steps": []})).final == STORY["summary"]
 
 
 def test_curves_keep_step_zero_and_leave_out_what_diverged():
@@ -235,9 +337,11 @@ def test_curves_keep_step_zero_and_leave_out_what_diverged():
     assert len(loss.faint) == 200
 
 
-def test_models_without_a_log_value_draw_no_curve():
+def test_models_without_a_log_value_draw_no_curve(full_run):
     assert recall_curves({}) == []
     assert recall_curves({"m": TrainingLog()}) == []
+    write_json(full_run / "training" / "trsr-recurrent.json", {})
+    assert "Training" not in headings(write_report(full_run).read_text())
 
 
 @pytest.mark.parametrize("values", [[0.0, 1.0], [0.3, 0.3], [0.0, 0.0], [0.151, 0.512], [-3.0, 250.0]])
@@ -245,3 +349,9 @@ def test_axes_hold_their_values_and_have_a_few_round_ticks(values):
     axis = axis_over(values, 0, 100)
     assert all(-0.01 <= axis(value) <= 100.01 for value in values)
     assert 3 <= len(axis.ticks) <= 10
+
+
+def test_numbers_that_are_none_do_not_break_the_page(full_run):
+    write_json(full_run / "manifest.json", changed(MANIFEST, data=None, seconds=None, scoring=None, machine=None))
+    write_json(full_run / "checks.json", CHECKS[:1])
+    assert headings(write_report(full_run).read_text())[-1] == "How it was made"

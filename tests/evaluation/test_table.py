@@ -3,7 +3,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from trsr.evaluation.table import markdown_table, metric_columns, rich_table
+from trsr.evaluation.table import metric_columns, rich_table
 
 NAMES = [f"{kind}@{k}/u20" for kind in ("hit", "ndcg", "mrr", "recall") for k in (10, 3, 5)] + ["auc/u20"]
 
@@ -63,14 +63,3 @@ def test_columns_of_different_protocols_keep_their_full_names():
     text = printed(rich_table(make_metrics("chance", names=["recall@3/u20", "recall@3/i~37"])))
     assert "recall@3/u20" in text
     assert "recall@3/i~37" in text
-
-
-def test_markdown_has_whole_names_bounds_and_the_best_in_bold():
-    metrics = make_metrics("a|b", "chance", names=["recall@3/u20", "auc/u20"])
-    del metrics["chance"]["auc/u20"]
-    assert markdown_table(metrics) == (
-        "| model | recall@3/u20 | auc/u20 |\n"
-        "| --- | ---: | ---: |\n"
-        "| chance | **.300 [.250, .350]** | – |\n"
-        "| a\\|b | .200 [.150, .250] | **.200 [.150, .250]** |\n"
-    )

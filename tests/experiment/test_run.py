@@ -321,10 +321,40 @@ def test_a_damaged_file_in_the_folder_is_named(run, world, tmp_path):
 
 def test_the_story_is_that_of_a_real_user_with_the_scores_of_the_run(run):
     stories = read(run, "stories.json")
-    assert sorted(story["method"] for story in stories) == sorted(METHODS)
-    assert len({story["user_id"] for story in stories}) == 1
+    drawn = [story for story in stories if story["kind"] == "drawn"]
+    assert sorted(story["method"] for story in drawn) == sorted(METHODS)
+    assert len({story["user_id"] for story in drawn}) == 1
     for story in stories:
         assert sum(entry["label"] for entry in story["ranked"]) == 1
         shown = [entry["probability"] for entry in story["ranked"]]
         assert shown == sorted(shown, reverse=True)
         assert len(story["steps"]) >= len(story["blocks"])
+
+
+def test_a_win_and_a_loss_are_told_where_the_ranker_is_furthest_from_the_best_baseline(run):
+    stories, metrics = read(run, "stories.json"), read(run, "metrics.json")
+    drawn = stories[0]["user_id"]
+    method = max(METHODS, key=lambda name: metrics[f"trsr-{name}"][f"mrr@3/u{NEGATIVES}"]["mean"])
+    ranks = {model: places(run, model) for model in (f"trsr-{method}", "popularity")}
+    gains = {user: ranks["popularity"][user] - ranks[f"trsr-{method}"][user] for user in ranks["popularity"]}
+    others = {user: gain for user, gain in gains.items() if user != drawn}
+    wanted = [(kind, gain) for kind, gain in (("win", max(others.values())), ("loss", min(others.values()))) if gain]
+    told = [story for story in stories if story["kind"] != "drawn"]
+    assert [story["kind"] for story in told] == [kind for kind, gain in wanted if (gain > 0) == (kind == "win")]
+    for story in told:
+        user = story["user_id"]
+        assert user != drawn
+        assert (story["model"], story["against"]) == (f"trsr-{method}", "popularity")
+        assert (story["rank"], story["rank_against"]) == (ranks[f"trsr-{method}"][user], ranks["popularity"][user])
+        assert ("win", gains[user]) in wanted or ("loss", gains[user]) in wanted
+
+
+def places(run, model):
+    """The target's place by user the slow way: the mean over all orders of tied candidates."""
+    joined = table(run, "candidates").join(table(run, f"scores/{model}"), on=["example_id", "item_id"])
+    found = {}
+    for (user,), rows in joined.partition_by("user_id", as_dict=True).items():
+        [target] = rows.filter(pl.col("label") == 1)["score"]
+        better, tied = (rows["score"] > target).sum(), (rows["score"] == target).sum()
+        found[user] = better + (1 + tied) / 2
+    return found

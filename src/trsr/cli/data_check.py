@@ -54,6 +54,8 @@ def print_check(content: Mapping[str, Any]) -> None:
 def _print_section(console: "Console", section: "Section") -> None:
     from rich.text import Text
 
+    from trsr.evaluation.distributions import BarPlot
+
     console.print(Text(f"\n{section.title}", style="bold"))
     if section.note:
         console.print(Text(make_inert(section.note), style="dim"))
@@ -61,8 +63,10 @@ def _print_section(console: "Console", section: "Section") -> None:
         console.print(Text(f"  {make_inert(label)}: {make_inert(text)}"))
     for table in section.tables:
         console.print(_table(table))
-    for plot in section.bars:
-        console.print(Text(f"  {plot.title}, {_span(plot)}: {_sparkline(plot)}"))
+    for figure in section.figures:
+        if isinstance(figure.chart, BarPlot):
+            plot = figure.chart
+            console.print(Text(f"  {plot.title}, {_span(plot)}: {_sparkline(plot)}"))
 
 
 def _table(table: "Table") -> Any:
@@ -70,11 +74,13 @@ def _table(table: "Table") -> Any:
     from rich.table import Table as Grid
     from rich.text import Text
 
+    from trsr.evaluation.sections import as_cell
+
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=True)
     for place, cell in enumerate(table.header):
         grid.add_column(Text(cell), justify="right" if table.numeric and place else "left")
     for row in table.rows:
-        grid.add_row(*(Text(make_inert(cell)) for cell in row))
+        grid.add_row(*(Text(make_inert(as_cell(cell).text)) for cell in row))
     return grid
 
 

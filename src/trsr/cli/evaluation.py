@@ -1,4 +1,4 @@
-"""`trsr evaluate` and `trsr report`: numbers from any scores file, and the page of a run."""
+"""`trsr evaluate` and `trsr report`: numbers from any scores file, and the page of runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -45,12 +45,27 @@ def evaluate(
         print_comparisons(comparisons, full)
 
 
-def report(run: Annotated[Path, typer.Argument(help="Run folder.")], as_json: Json = False) -> None:
-    """Write report.html of a run again from the files in its folder."""
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run folders, or folders of grids; several are put side by side."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The HTML page; report.html in the one folder, or here for several, where not given."),
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the same as Markdown too, with tables in place of charts.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """One page on one or more runs: results, tests, costs, settings, stories, checks."""
     from trsr.evaluation.report import write_report
 
-    path = write_report(run)
+    written = {"report": write_report(*runs, out=out, markdown=markdown)}
+    written |= {"markdown": markdown} if markdown else {}
     if as_json:
-        print_json({"report": str(path)})
-    else:
-        typer.echo(f"report: {path}")
+        print_json({name: str(path) for name, path in written.items()})
+        return
+    for name, path in written.items():
+        typer.echo(f"{name}: {path}")

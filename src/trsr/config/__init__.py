@@ -13,7 +13,7 @@ from trsr.config.experiment import (
 )
 from trsr.config.importing import CleaningConfig, ColumnMap, FilterConfig, ImportConfig, TableConfig, TablesConfig
 from trsr.config.ranking import AttentionPath, PromptConfig, RankerConfig, TrainingConfig
-from trsr.config.settings import Seed, Settings, dump_yaml, parse_settings, read_yaml
+from trsr.config.settings import Seed, Settings, dump_yaml, flat_settings, parse_settings, read_yaml
 from trsr.config.summaries import BackendConfig, SummaryConfig
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "TablesConfig",
     "TrainingConfig",
     "dump_yaml",
+    "flat_settings",
     "load_experiment",
     "parse_settings",
     "read_yaml",

@@ -58,3 +58,11 @@ def read_yaml(path: Path) -> Any:
 def dump_yaml(settings: Settings) -> str:
     """YAML text that `parse_settings` reads back to an equal object."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def flat_settings(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested plain values by dotted key, `training.learning_rate`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flat_settings(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import ClassVar, Literal
 
 from trsr.evaluation.evaluate import Metrics
 from trsr.evaluation.run_files import TrainingLog
@@ -11,8 +12,8 @@ from trsr.evaluation.table import model_rows, number, with_bounds
 
 WIDTH = 400
 LETTER = 6.4
-LONGEST_LABEL = 22
-ROW = 26
+LONGEST_LABEL, LONGEST_LINE = 22, 58
+ROW, LINE = 26, 14
 TOP, BOTTOM = 8, 26
 CURVE_HEIGHT = 180
 CURVE_LEFT, CURVE_RIGHT = 38, 14
@@ -45,7 +46,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Whisker:
-    """One model in an interval plot."""
+    """One model in an interval plot; `label_y` is the base line of its label."""
 
     model: str
     label: str
@@ -54,16 +55,19 @@ class Whisker:
     low: float
     high: float
     y: float
+    label_y: float
 
 
 @dataclass(frozen=True)
 class IntervalPlot:
-    """Dots with whiskers for one metric, one row per model."""
+    """Dots with whiskers for one metric, one row per model; labels end at `label_x`, or begin there (`anchor`)."""
 
+    macro: ClassVar[str] = "interval_plot"
     metric: str
     width: int
     height: float
-    left: float
+    label_x: float
+    anchor: Literal["start", "end"]
     axis: Axis
     rows: list[Whisker]
 
@@ -82,6 +86,7 @@ class Dot:
 class CurvePlot:
     """One measure of one model over training steps: a faint line of training loss, dots from validation."""
 
+    macro: ClassVar[str] = "curve_plot"
     model: str
     measure: str
     width: int
@@ -108,30 +113,34 @@ def axis_over(values: Sequence[float], start: float, end: float) -> Axis:
 
 
 def interval_plot(metrics: Metrics, metric: str) -> IntervalPlot:
-    """Place every model that has the metric, chance first."""
+    """Place every model that has the metric, chance first; long names stand above their whiskers."""
     models = [model for model in model_rows(metrics) if metric in metrics[model]]
-    labels = {model: _shorten(model) for model in models}
-    left = 12 + LETTER * max(len(label) for label in labels.values())
+    above = max(len(model) for model in models) > LONGEST_LABEL
+    labels = {model: shorten(model, LONGEST_LINE if above else LONGEST_LABEL) for model in models}
+    left = 12.0 if above else 12 + LETTER * max(len(label) for label in labels.values())
+    row, drop = (ROW + LINE, LINE / 2) if above else (ROW, 0.0)
     axis = axis_over([0.0, *(metrics[model][metric]["high"] for model in models)], left, WIDTH - 16)
     rows = []
     for index, model in enumerate(models):
         interval = metrics[model][metric]
         low, mean, high = (axis(interval[name]) for name in ("low", "mean", "high"))
-        y = TOP + ROW * (index + 0.5)
-        rows.append(Whisker(model, labels[model], with_bounds(interval), mean, low, high, y))
-    return IntervalPlot(metric, WIDTH, TOP + ROW * len(rows) + BOTTOM, left, axis, rows)
+        y = TOP + row * (index + 0.5) + drop
+        label_y = y - LINE + 2 if above else y + 4
+        rows.append(Whisker(model, labels[model], with_bounds(interval), mean, low, high, y, label_y))
+    height = TOP + row * len(rows) + BOTTOM
+    return IntervalPlot(metric, WIDTH, height, left if above else left - 8, "start" if above else "end", axis, rows)
 
 
 def recall_curves(logs: dict[str, TrainingLog]) -> list[CurvePlot]:
     """Validation recall per model on one shared scale, the untuned model at step 0."""
-    valid = {model: _points((e.step, e.valid_recall) for e in log.evaluations) for model, log in logs.items()}
+    valid = {model: points_of((e.step, e.valid_recall) for e in log.evaluations) for model, log in logs.items()}
     return _curves("validation recall", logs, {model: [] for model in logs}, valid)
 
 
 def loss_curves(logs: dict[str, TrainingLog]) -> list[CurvePlot]:
     """Training loss (a faint line, averaged where steps are many) and validation loss per model."""
-    training = {model: _thinned(_points((s.step, s.loss) for s in log.steps)) for model, log in logs.items()}
-    valid = {model: _points((e.step, e.valid_loss) for e in log.evaluations) for model, log in logs.items()}
+    training = {model: _thinned(points_of((s.step, s.loss) for s in log.steps)) for model, log in logs.items()}
+    valid = {model: points_of((e.step, e.valid_loss) for e in log.evaluations) for model, log in logs.items()}
     return _curves("loss", logs, training, valid)
 
 
@@ -171,7 +180,7 @@ def _dots(places: list[tuple[float, float, str]]) -> list[Dot]:
     ]
 
 
-def _points(pairs: Iterable[tuple[int, float | None]]) -> list[Point]:
+def points_of(pairs: Iterable[tuple[int, float | None]]) -> list[Point]:
     """The pairs that can be drawn, in the order of steps; a diverged training leaves NaN behind."""
     return sorted((float(step), value) for step, value in pairs if value is not None and math.isfinite(value))
 
@@ -183,5 +192,6 @@ def _thinned(points: list[Point]) -> list[Point]:
     return [(fmean(step for step, _ in group), fmean(value for _, value in group)) for group in groups]
 
 
-def _shorten(text: str) -> str:
-    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
+def shorten(text: str, length: int = LONGEST_LABEL) -> str:
+    """The text, its end cut where it is longer than a label may be."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -7,11 +7,10 @@ from typing import Any
 from trsr.data.survey.finding import percent
 from trsr.evaluation.distributions import bar_plot, share_plot
 from trsr.evaluation.prompt_sections import cost_section, token_budgets
-from trsr.evaluation.sections import Section, Table, spread_plot, spread_table
+from trsr.evaluation.sections import Figure, Section, Table, spread_figure, spread_table
+from trsr.evaluation.table import UNKNOWN
 
 Content = Mapping[str, Any]
-
-UNKNOWN = "–"
 
 
 def data_sections(content: Content) -> list[Section]:
@@ -52,9 +51,9 @@ def _histories(content: Content) -> Section:
                 ],
             ),
         ],
-        bars=[
-            spread_plot("users by number of events", per_user),
-            spread_plot("items by number of events", per_item),
+        figures=[
+            spread_figure("users by number of events", per_user),
+            spread_figure("items by number of events", per_item),
         ],
     )
 
@@ -62,11 +61,11 @@ def _histories(content: Content) -> Section:
 def _texts(content: Content) -> Section:
     texts, tokens = content["texts"], content["tokens"]["items"]
     spreads = {"words an item": texts["words"], "words, by events": texts["words_of_events"]}
-    bars = [spread_plot("items by number of words", texts["words"])]
+    figures = [spread_figure("items by number of words", texts["words"])]
     note = f"Words only: {content['no_tokens']}."
     if tokens:
         spreads |= {"tokens an item": tokens["items"], "tokens, by events": tokens["events"]}
-        bars.append(spread_plot("items by number of tokens", tokens["items"]))
+        figures.append(spread_figure("items by number of tokens", tokens["items"]))
         note = (
             f"Tokens by {tokens['model']}, of {tokens['sampled_items']:,} of {tokens['of_items']:,} items and the "
             f"items of {tokens['sampled_events']:,} of {tokens['of_events']:,} events. By events, a popular item "
@@ -81,7 +80,7 @@ def _texts(content: Content) -> Section:
         note,
         facts=[("items without text", f"{content['empty_items']:,}"), *long],
         tables=[spread_table(spreads), *token_budgets(tokens), _attributes(texts["attributes"], content["items"])],
-        bars=bars,
+        figures=figures,
     )
 
 
@@ -141,6 +140,7 @@ def _times(content: Content) -> Section:
         datetime.fromtimestamp(times["first"] + place * span, UTC).strftime("%Y-%m" if span > 20 * 86_400 else "%m-%d")
         for place in range(len(times["events_over_time"]))
     ]
+    events = list(zip(labels, times["events_over_time"], strict=True))
     return Section(
         "Time",
         f"From {days[0]} to {days[1]}.",
@@ -149,13 +149,13 @@ def _times(content: Content) -> Section:
             ("users with a whole history within a day", _share(times["within_a_day"])),
             ("users with all events at one moment", _share(times["at_once"])),
         ],
-        bars=[bar_plot("events over time", list(zip(labels, times["events_over_time"], strict=True)))],
+        figures=[Figure("events over time", bar_plot("events over time", events))],
     )
 
 
 def _popularity(content: Content) -> Section:
     found = content["popularity"]
-    top = found["top_10_percent"]
+    top, title = found["top_10_percent"], "share of events by share of items"
     return Section(
         "Popularity",
         "The curve is what share of all events the most popular items have; were all equally popular it would follow "
@@ -167,13 +167,7 @@ def _popularity(content: Content) -> Section:
             ("items with fewer than 5 events", percent(found["items_with_few_events"] / content["items"])),
             ("latest tenth of events whose item is new", _share(found["cold_share"])),
         ],
-        curves=[
-            share_plot(
-                "share of events by share of items",
-                found["curve"],
-                [(0.1, top, f"top 10 %: {percent(top)} of events")],
-            )
-        ],
+        figures=[Figure(title, share_plot(title, found["curve"], [(0.1, top, f"top 10 %: {percent(top)} of events")]))],
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from trsr.evaluation.charts import BOTTOM, CURVE_RIGHT, LETTER, TOP, WIDTH, Axis, Point, axis_over
 
@@ -31,6 +32,7 @@ class Column:
 class BarPlot:
     """Counts side by side, and the ticks of their axis as (coordinate, text)."""
 
+    macro: ClassVar[str] = "bar_plot"
     title: str
     width: int
     height: int
@@ -53,6 +55,7 @@ class Mark:
 class SharePlot:
     """Which share of a whole (y, percent) the largest parts (x, percent) have."""
 
+    macro: ClassVar[str] = "share_plot"
     title: str
     width: int
     height: int

@@ -1,121 +1,91 @@
-"""One self-contained HTML page of a run folder: what came out, how sure it is, and one reader's case."""
+"""A report of runs: what came out, how sure it is, what it costs and what it is made of; as HTML or as Markdown.
 
-from dataclasses import dataclass
-from itertools import zip_longest
+One document of sections is made from the files of the run folders, and written in either form: both say the same,
+but for charts, of which Markdown has the tables only.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 
-from trsr.evaluation.charts import interval_plot, loss_curves, recall_curves
-from trsr.evaluation.comparisons import p_text
-from trsr.evaluation.evaluate import CHANCE, Metrics
+from trsr.errors import ConfigError
+from trsr.evaluation.ablations import ablation_section
+from trsr.evaluation.costs import costs_section
+from trsr.evaluation.fact_sections import checks_section, choices_section, origin_section, runs_section
+from trsr.evaluation.learning_section import learning_section
+from trsr.evaluation.markdown import render_markdown
 from trsr.evaluation.page import render_page
-from trsr.evaluation.protocol import describe_protocol
-from trsr.evaluation.run_files import RunFiles, Story, read_run
-from trsr.evaluation.table import best_models, metric_columns, model_rows, number, shared_protocol, with_bounds
-from trsr.evaluation.word_diff import added_words
+from trsr.evaluation.result_sections import comparisons_section, headline, results_section, seeds_section
+from trsr.evaluation.run_collection import Collection, collect_runs
+from trsr.evaluation.run_files import RunFiles
+from trsr.evaluation.run_groups import RunGroup, group_runs
+from trsr.evaluation.sections import Chapter, Document, Section
+from trsr.evaluation.segment_sections import segments_section
+from trsr.evaluation.tales import tell
 from trsr.files import write_text
 
-GOOD = {"ok", "pass", "passed"}
-
-Segment = tuple[str, bool]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A metric of one model in the main table."""
-
-    mean: str
-    bounds: str
-    best: bool
+PAGE = "report.html"
+TITLE_LENGTH = 80
 
 
-@dataclass(frozen=True)
-class StoryStep:
-    """One summarising step: the items of its block and the summary after it, as (text, is it new) segments."""
+def write_report(*places: Path, out: Path | None = None, markdown: Path | None = None) -> Path:
+    """Write the page of run folders and grids, whole or not at all, and return its path.
 
-    title: str
-    items: list[str]
-    summary: list[Segment]
-    added: int
-
-
-def write_report(run: Path) -> Path:
-    """Write `report.html` into a run folder, whole or not at all, and return its path.
-
-    Needs config.yaml, manifest.json and metrics.json; training logs, stories.json, checks.json and
-    summaries.parquet each add their section. Raises `DataError` naming a file that is missing or malformed.
+    Without `out` it is `report.html` in the one folder there is, or in the current folder for several. `markdown` is
+    a second file with the same as Markdown. A run needs manifest.json and metrics.json; every other file adds its
+    section. A run that cannot be read is named in the report; raises `DataError` where none can, `ConfigError` where
+    a file cannot be written.
     """
-    page = render_report(read_run(run))
-    target = run / "report.html"
-    write_text(target, page)
+    target = out or (places[0] / PAGE if len(places) == 1 else Path(PAGE))
+    if target.suffix.lower() in (".md", ".markdown"):
+        raise ConfigError(f"report: {target} is to be the HTML page; for Markdown give --markdown {target}")
+    document = make_document(collect_runs(places))
+    write_text(target, render_page("report.html.j2", document=document))
+    if markdown is not None:
+        write_text(markdown, render_markdown(document))
     return target
 
 
-def render_report(files: RunFiles) -> str:
-    """The page as text; everything that comes from data is escaped."""
-    columns = metric_columns(files.metrics)
-    protocol = shared_protocol(columns)
-    curves = zip_longest(recall_curves(files.training), loss_curves(files.training))
-    firsts = [first for kind in ("recall", "mrr") for first in [c for c in columns if c.startswith(f"{kind}@")][:1]]
-    return render_page(
-        "report.html.j2",
-        run=files,
-        headline=headline(files.metrics),
-        protocol=describe_protocol(protocol),
-        columns=[column.removesuffix(f"/{protocol}") for column in columns],
-        table={model: _cells(files.metrics, model, columns) for model in model_rows(files.metrics)},
-        comparisons=[
-            comparison for metric in firsts for comparison in files.comparisons if comparison.metric == metric
-        ],
-        p_text=p_text,
-        intervals=[interval_plot(files.metrics, metric) for metric in firsts],
-        curves=[plot for pair in curves for plot in pair if plot],
-        stories=[(story, story_steps(story)) for story in files.stories],
-        good=GOOD,
-    )
-
-
-def headline(metrics: Metrics) -> str:
-    """The best model by the first mrr metric (any first metric without one), beside chance and popularity."""
-    columns = metric_columns(metrics, full=True)
-    metric = next((column for column in columns if column.startswith("mrr@")), columns[0])
-    scored = {model: values for model, values in metrics.items() if metric in values}
-    models = {model: values for model, values in scored.items() if model != CHANCE}
-    if not models:
-        return "No model beside chance was evaluated."
-    best = next(model for model in models if model in best_models(models, metric))
-    others = [CHANCE] if CHANCE in scored else []
-    others += [model for model in models if "popular" in model.lower() and model != best][:1]
-    name, _, protocol = metric.partition("/")
-    against = f" over {describe_protocol(protocol)}" if protocol else ""
-    beside = " and ".join(f"{model} {number(scored[model][metric]['mean'])}" for model in others)
-    return f"{best} ranks best: {name} {with_bounds(models[best][metric])}{against}" + (
-        f", beside {beside}." if beside else "."
-    )
-
-
-def story_steps(story: Story) -> list[StoryStep]:
-    """Blocks and summaries side by side; where each summary rewrites the one before it, new words are marked."""
-    grows = story.method == "recurrent"
-    steps = []
-    for index in range(max(len(story.blocks), len(story.steps))):
-        in_blocks = index < len(story.blocks)
-        after = story.steps[index] if index < len(story.steps) else ""
-        before = story.steps[index - 1] if grows and 0 < index < len(story.steps) else after
-        summary = added_words(before, after)
-        steps.append(
-            StoryStep(
-                title=f"Block {index + 1}" if in_blocks else "Merged",
-                items=story.blocks[index] if in_blocks else [],
-                summary=summary,
-                added=sum(len(text.split()) for text, new in summary if new),
-            )
-        )
-    return steps
-
-
-def _cells(metrics: Metrics, model: str, columns: list[str]) -> list[Cell]:
-    texts = [with_bounds(metrics[model].get(column)).partition(" ") for column in columns]
-    return [
-        Cell(mean, bounds, model in best_models(metrics, column))
-        for column, (mean, _, bounds) in zip(columns, texts, strict=True)
+def make_document(collection: Collection) -> Document:
+    """All that is to be told of runs; those that may be compared share a chapter."""
+    groups = group_runs(collection.runs)
+    name = collection.name if len(collection.name) <= TITLE_LENGTH else f"{len(collection.runs)} runs"
+    one_run = len(collection.runs) == 1 and not collection.left_out
+    overview = [] if one_run else [runs_section(groups, collection.left_out)]
+    if len(groups) == 1:
+        return Document(name, [Chapter("", headline(groups[0]), [*overview, *_sections(groups[0])])])
+    told = f"{len(collection.runs)} runs in {len(groups)} parts that differ in data or protocol."
+    chapters = [
+        Chapter(f"Part {number}: {group.title}", headline(group), _sections(group))
+        for number, group in enumerate(groups, 1)
     ]
+    return Document(name, [Chapter("", told, overview), *chapters])
+
+
+def _sections(group: RunGroup) -> list[Section]:
+    """In the order in which a person asks."""
+    found = [
+        results_section(group),
+        comparisons_section(group),
+        seeds_section(group),
+        ablation_section(group),
+        segments_section(group),
+        costs_section(group),
+        learning_section(group),
+        choices_section(group),
+        _tales_section(group),
+        checks_section(group),
+        origin_section(group),
+    ]
+    return [section for section in found if section is not None]
+
+
+def _tales_section(group: RunGroup) -> Section | None:
+    """The stories of the run whose ranker is best, for one run's are enough to read."""
+    best = [row.run for row in group.rows if row.is_tuned and row.run.stories]
+    told: Sequence[RunFiles] = [*best, *(run for run in group.runs if run.stories)][:1]
+    if not told:
+        return None
+    [run] = told
+    label = next(label for label, one in group.labelled if one is run)
+    note = f"Of the run {label}, whose ranker is the best." if label else ""
+    return Section("Users’ stories", note, tales=[tell(story) for story in run.stories])

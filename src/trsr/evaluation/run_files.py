@@ -1,18 +1,23 @@
 """The files of a run folder as the report needs them: read, validated, never trusted."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+import polars as pl
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from trsr.data.reading import read_table
+from trsr.config import DataConfig, ExperimentConfig, flat_settings, read_yaml
+from trsr.data.reading import ScannedTable, read_table
 from trsr.errors import DataError
 from trsr.evaluation.comparisons import Comparison
 from trsr.evaluation.evaluate import Metrics
 from trsr.evaluation.intervals import Interval
 
 T = TypeVar("T")
+
+Intervals = dict[str, dict[str, Interval]]
 
 
 class Step(BaseModel):
@@ -48,12 +53,20 @@ class RankedItem(BaseModel):
 
 
 class Story(BaseModel):
-    """One entry of `stories.json`: a reader's blocks, the summary after each step, and the ranked candidates."""
+    """One entry of `stories.json`: a reader's blocks, the summary after each step, and the ranked candidates.
+
+    `kind` says why this reader: drawn by the seed, or where `model` was furthest ahead of or behind `against`. The
+    ranks are those of the target, 1 for the first place and halves for ties.
+    """
 
     user_id: str
     target: str
     model: str
     method: str
+    kind: Literal["drawn", "win", "loss"] = "drawn"
+    against: str = ""
+    rank: float | None = None
+    rank_against: float | None = None
     blocks: list[list[str]] = []
     steps: list[str] = []
     summary: str = ""
@@ -69,45 +82,127 @@ class Check(BaseModel):
     detail: str = ""
 
 
+class Segment(BaseModel):
+    """One entry of `segments.json`: the results on a part of the test examples; `low` puts the parts in order."""
+
+    group: str
+    bucket: str
+    low: int = 0
+    examples: int
+    metrics: Intervals
+
+
+class Attempt(BaseModel):
+    """One setting of a baseline that was tried."""
+
+    seconds: float = 0.0
+
+
+class Choice(BaseModel):
+    """`baselines/NAME.json`: the settings that tuning on validation chose, and all that it tried."""
+
+    settings: dict[str, Any] = {}
+    valid_recall: float | None = None
+    tried: list[Attempt] = []
+
+
 @dataclass(frozen=True)
 class RunFiles:
-    """Everything of one run folder that the report shows."""
+    """Everything of one run folder that the report shows.
 
+    `settings` are those of config.yaml by dotted key, with the defaults of today where it does not name one.
+    `candidates` is equal for runs of one process that rank the same candidates, null where the file is not there.
+    """
+
+    path: Path
     name: str
     config: str
+    settings: dict[str, Any]
     manifest: dict[str, Any]
     metrics: Metrics
     training: dict[str, TrainingLog] = field(default_factory=dict)
+    choices: dict[str, Choice] = field(default_factory=dict)
     stories: list[Story] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
-    summaries: str = ""
+    segments: dict[str, Segment] = field(default_factory=dict)
+    summary_calls: dict[str, int] = field(default_factory=dict)
+    candidates: int | None = None
+    per_user: pl.DataFrame | None = None
+
+    def part(self, *keys: str) -> dict[str, Any]:
+        """The mapping at a path of keys of the manifest, empty where there is none."""
+        found: Any = self.manifest
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def numbers(self, *keys: str) -> dict[str, float]:
+        """The numbers in the mapping at a path of keys of the manifest."""
+        return {
+            name: value
+            for name, value in self.part(*keys).items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
 
 
 def read_run(run: Path) -> RunFiles:
-    """Read a run folder; config.yaml, manifest.json and metrics.json must be there, the rest may be absent.
+    """Read a run folder; manifest.json and metrics.json must be there, the rest may be absent.
 
-    Raises `DataError` naming the file and what is wrong with it.
+    Raises `DataError` or `ConfigError` naming the file and what is wrong with it.
     """
-    intervals = _load(run / "metrics.json", TypeAdapter(dict[str, dict[str, Interval]]))
+    if (run / "config.yaml").exists() and not (run / "metrics.json").exists():
+        raise DataError(f"{run}: not finished, it has no metrics.json yet; continue it with `trsr run`")
+    intervals = _load(run / "metrics.json", TypeAdapter(Intervals))
     if not any(intervals.values()):
         raise DataError(f"{run / 'metrics.json'}: no metrics in it; evaluate the run again")
+    config = run / "config.yaml"
     return RunFiles(
+        path=run,
         name=run.resolve().name,
-        config=_read(run / "config.yaml").decode(errors="replace"),
+        config=_read(config).decode(errors="replace") if config.exists() else "",
+        settings=_settings(config) if config.exists() else {},
         manifest=_load(run / "manifest.json", TypeAdapter(dict[str, Any])),
-        metrics={
-            model: {name: {"mean": i.mean, "low": i.low, "high": i.high} for name, i in values.items()}
-            for model, values in intervals.items()
-        },
-        training={
-            path.stem: _load(path, TypeAdapter(TrainingLog)) for path in sorted((run / "training").glob("*.json"))
-        },
-        stories=_load_if_there(run / "stories.json", TypeAdapter(list[Story])),
-        checks=_load_if_there(run / "checks.json", TypeAdapter(list[Check])),
-        comparisons=_load_if_there(run / "comparisons.json", TypeAdapter(list[Comparison])),
-        summaries=_describe_table(run / "summaries.parquet"),
+        metrics=plain_metrics(intervals),
+        training=_load_folder(run / "training", TypeAdapter(TrainingLog)),
+        choices=_load_folder(run / "baselines", TypeAdapter(Choice)),
+        stories=_load_if_there(run / "stories.json", TypeAdapter(list[Story])) or [],
+        checks=_load_if_there(run / "checks.json", TypeAdapter(list[Check])) or [],
+        comparisons=_load_if_there(run / "comparisons.json", TypeAdapter(list[Comparison])) or [],
+        segments=_load_if_there(run / "segments.json", TypeAdapter(dict[str, Segment])) or {},
+        summary_calls=_summary_calls(run / "summaries.parquet"),
+        candidates=_candidates(run / "candidates.parquet"),
+        per_user=_per_user(run / "per_user.parquet"),
     )
+
+
+def plain_metrics(intervals: Intervals) -> Metrics:
+    """The same as plain values."""
+    return {
+        model: {name: {"mean": i.mean, "low": i.low, "high": i.high} for name, i in values.items()}
+        for model, values in intervals.items()
+    }
+
+
+def load_json(path: Path, kind: TypeAdapter[T], remedy: str) -> T:
+    """A JSON file of known form; `DataError` with the file, the field, what is wrong and the remedy otherwise."""
+    try:
+        return kind.validate_json(_read(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        where = f"{place}: " if place else ""
+        raise DataError(f"{path}: {where}{first['msg']}; {remedy}") from None
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """What the file says over the defaults of today, by dotted key; another version may have had other settings."""
+    values = read_yaml(path)
+    given = flat_settings(values) if isinstance(values, dict) else {}
+    defaults = ExperimentConfig(name="defaults", data=DataConfig(path=path)).model_dump(mode="json")
+    sections = {key[:place] for key in given for place, letter in enumerate(key) if letter == "."}
+    kept = {key: value for key, value in flat_settings(defaults).items() if key not in sections | {"name", "data.path"}}
+    return kept | given
 
 
 def _read(path: Path) -> bytes:
@@ -119,22 +214,53 @@ def _read(path: Path) -> bytes:
 
 
 def _load(path: Path, kind: TypeAdapter[T]) -> T:
-    try:
-        return kind.validate_json(_read(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        where = f"{place}: " if place else ""
-        raise DataError(f"{path}: {where}{first['msg']}; write this file again with `trsr run`") from None
+    return load_json(path, kind, "write this file again with `trsr run`")
 
 
-def _load_if_there(path: Path, kind: TypeAdapter[list[T]]) -> list[T]:
-    return _load(path, kind) if path.exists() else []
+def _load_if_there(path: Path, kind: TypeAdapter[T]) -> T | None:
+    return _load(path, kind) if path.exists() else None
 
 
-def _describe_table(path: Path) -> str:
-    """Size and columns of a Parquet file in one line, empty where there is none."""
+def _load_folder(folder: Path, kind: TypeAdapter[T]) -> dict[str, T]:
+    return {path.stem: _load(path, kind) for path in sorted(folder.glob("*.json"))}
+
+
+def _summary_calls(path: Path) -> dict[str, int]:
+    """Calls to the LLM by summary method."""
     if not path.exists():
-        return ""
+        return {}
+    frame = _with_columns(path, "method", "calls")
+    return {
+        str(method): int(calls) for method, calls in frame.group_by("method").agg(pl.col("calls").sum()).iter_rows()
+    }
+
+
+def _candidates(path: Path) -> int | None:
+    if not path.exists():
+        return None
+    table = ScannedTable.open(path)
+    with table.reading():
+        names = table.scan().collect_schema().names()
+        _check_columns(path, names, "example_id", "item_id", "label")
+        digest = table.scan().select(pl.struct("example_id", "item_id", "label").hash().sum()).collect()
+    return int(digest.item())
+
+
+def _with_columns(path: Path, *names: str) -> pl.DataFrame:
     frame = read_table(path)
-    return f"{len(frame):,} rows; columns {', '.join(frame.columns)}"
+    _check_columns(path, frame.columns, *names)
+    return frame.select(names)
+
+
+def _check_columns(path: Path, there: Collection[str], *names: str) -> None:
+    absent = [name for name in names if name not in there]
+    if absent:
+        raise DataError(f"{path}: no column {absent[0]}; write this file again with `trsr run`")
+
+
+def _per_user(path: Path) -> pl.DataFrame | None:
+    if not path.exists():
+        return None
+    frame = read_table(path)
+    _check_columns(path, frame.columns, "model", "user_id")
+    return frame

@@ -1,4 +1,4 @@
-"""The results as a table for the terminal and as Markdown: models as rows, metrics as columns, chance first."""
+"""The results as a table for the terminal: models as rows, metrics as columns, chance first."""
 
 import re
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from trsr.evaluation.evaluate import CHANCE, Metrics
 from trsr.evaluation.protocol import describe_protocol
 
 KINDS = ["recall", "mrr", "ndcg", "hit", "auc"]
+UNKNOWN = "–"
 SHOWN_CUTS = {"recall": 3, "mrr": 3, "ndcg": 1, "auc": 1}
 
 
@@ -66,18 +67,6 @@ def rich_table(metrics: Metrics, *, full: bool = False) -> Table:
     return table
 
 
-def markdown_table(metrics: Metrics, *, full: bool = False) -> str:
-    """Table of `mean [low, high]` with whole metric names, the best mean of each column in bold."""
-    columns = metric_columns(metrics, full=full)
-    best = {column: best_models(metrics, column) for column in columns}
-    lines = [_markdown_row(["model", *columns]), _markdown_row(["---", *["---:"] * len(columns)])]
-    for model in model_rows(metrics):
-        cells = [with_bounds(metrics[model].get(column)) for column in columns]
-        bold = [f"**{cell}**" if model in best[column] else cell for column, cell in zip(columns, cells, strict=True)]
-        lines.append(_markdown_row([model.replace("|", "\\|"), *bold]))
-    return "\n".join(lines) + "\n"
-
-
 def number(value: float) -> str:
     """Three decimals without the leading zero, as metrics are printed in this field: `.385`, `1.000`."""
     return re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
@@ -86,18 +75,14 @@ def number(value: float) -> str:
 def with_bounds(interval: dict[str, float] | None) -> str:
     """`mean [low, high]`, or a dash where the model has no such metric."""
     if interval is None:
-        return "–"
+        return UNKNOWN
     return f"{number(interval['mean'])} [{number(interval['low'])}, {number(interval['high'])}]"
 
 
 def _half_width(interval: dict[str, float] | None) -> str:
     if interval is None:
-        return "–"
+        return UNKNOWN
     return f"{number(interval['mean'])} ±{number((interval['high'] - interval['low']) / 2)}"
-
-
-def _markdown_row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _order(name: str) -> tuple[int, int, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from trsr.config import ExperimentConfig, dump_yaml, load_experiment, with_data_path
+from trsr.config import ExperimentConfig, dump_yaml, flat_settings, load_experiment, with_data_path
 from trsr.data.columns import TEST
 from trsr.errors import ConfigError, DataError
 from trsr.files import whole_file, write_text
@@ -82,6 +82,10 @@ class RunFolder:
         path = self.path / "manifest.json"
         return _read_json(path) if path.exists() else {}
 
+    def read_metrics(self) -> dict[str, Any]:
+        """`{model: {metric: {mean, low, high}}}` of an evaluated run."""
+        return _read_json(self.path / "metrics.json")
+
     def update_manifest(self, **entries: Any) -> None:
         """Merge entries into `manifest.json`; a mapping is merged into the mapping that is there."""
         manifest = self.read_manifest()
@@ -116,14 +120,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _first_difference(there: ExperimentConfig, wanted: ExperimentConfig) -> str:
-    old, new = _flat(there.model_dump(mode="json")), _flat(wanted.model_dump(mode="json"))
+    old, new = flat_settings(there.model_dump(mode="json")), flat_settings(wanted.model_dump(mode="json"))
     return next(
         (f"{key}: {old.get(key)} there, {new.get(key)} asked" for key in new | old if old.get(key) != new.get(key)), ""
     )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

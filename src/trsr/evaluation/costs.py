@@ -1,0 +1,138 @@
+"""What a model's quality costs: tokens and seconds for each user that is ranked for, beside its metrics."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trsr.evaluation.run_files import RunFiles
+from trsr.evaluation.run_groups import Row, RunGroup
+from trsr.evaluation.sections import Figure, Section, Table
+from trsr.evaluation.series import Value, scatter_plot
+from trsr.evaluation.table import UNKNOWN, number
+
+COLUMNS = ("seconds", "tokens", "summary tokens", "tuning seconds")
+RESOLUTION = 0.1
+"""Seconds of a stage are written down to a tenth."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one model; null where the run does not say.
+
+    `seconds` and `tokens` are of ranking for one test example, `summary_tokens` of writing its summary (read and
+    written), `tuning` the seconds of training, or of fitting every setting that was tried.
+    """
+
+    seconds: float | None
+    tokens: float | None
+    summary_tokens: float | None
+    tuning: float | None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the run says anything of it."""
+        return any(value is not None for value in vars(self).values())
+
+    @property
+    def all_tokens(self) -> float | None:
+        """Of the summary and of ranking."""
+        return None if self.tokens is None else self.tokens + (self.summary_tokens or 0)
+
+
+def costs_section(group: RunGroup) -> Section | None:
+    """A table, and the leading metric against seconds and against tokens."""
+    costs = {row.label: cost_of(row.model, row.run) for row in group.rows if not row.is_bound}
+    rows = [row for row in group.rows if row.label in costs and costs[row.label].is_known]
+    if not rows:
+        return None
+    columns = {metric: [_metric(row, metric) for row in rows] for metric in group.firsts}
+    cells = [_cells(costs[row.label], row.run) for row in rows]
+    told = {name: list(column) for name, column in zip(COLUMNS, zip(*cells, strict=True), strict=True)}
+    columns |= {name: column for name, column in told.items() if set(column) != {UNKNOWN}}
+    table = [list(line) for line in zip([row.label for row in rows], *columns.values(), strict=True)]
+    figures = [
+        *_figure(group, rows, "seconds a user", lambda row: _drawable(costs[row.label].seconds, row.run)),
+        *_figure(group, rows, "tokens a user", lambda row: costs[row.label].all_tokens),
+    ]
+    caption = "Quality and cost of ranking for one user"
+    return Section(
+        "Quality against cost",
+        _note(group),
+        tables=[Table(["model", *columns], table, caption=caption)],
+        figures=figures,
+    )
+
+
+def cost_of(model: str, run: RunFiles) -> Cost:
+    """What the manifest of a run says of one model."""
+    seconds, counts = run.numbers("seconds"), run.numbers("scoring", model)
+    examples = run.numbers("data", "examples")
+    tested = examples.get("test")
+    spent = seconds.get(f"score {model}")
+    prompts, tokens = counts.get("prompts"), counts.get("prefix_tokens", 0) + counts.get("suffix_tokens", 0)
+    return Cost(
+        seconds=spent / tested if tested and spent is not None else None,
+        tokens=tokens / prompts if prompts else None,
+        summary_tokens=_summary_tokens(model, run, sum(examples.values())),
+        tuning=seconds.get(f"train {model}", seconds.get(f"tune {model}")),
+    )
+
+
+def _summary_tokens(model: str, run: RunFiles, examples: float) -> float | None:
+    """The run counts the tokens of all its summaries; a method gets the share of its calls."""
+    used = run.numbers("summaries", "calls")
+    calls = run.summary_calls.get(model.partition("-")[2], 0)
+    everything = sum(run.summary_calls.values())
+    if not calls or not examples or not used:
+        return None
+    return float((used.get("tokens_in", 0) + used.get("tokens_out", 0)) * calls / everything / examples)
+
+
+def _figure(group: RunGroup, rows: list[Row], title: str, cost: Callable[[Row], float | None]) -> list[Figure]:
+    """The leading metric against one cost, each model in its best run, where at least two models have it."""
+    best = {row.model: row for row in reversed(rows)}
+    points = [
+        (model, value, Value(**row.metrics[group.lead]))
+        for model, row in list(best.items())[::-1]
+        if (value := cost(row)) and group.lead in row.metrics
+    ]
+    if len(points) < 2:
+        return []
+    whole = f"{group.lead} against {title}"
+    return [Figure(whole, scatter_plot(whole, title, points))]
+
+
+def _drawable(seconds: float | None, run: RunFiles) -> float | None:
+    """A logarithmic axis has no 0: what took less than can be seen stands at half of that."""
+    if seconds:
+        return seconds
+    tested = run.numbers("data", "examples").get("test")
+    return None if seconds is None or not tested else RESOLUTION / 2 / tested
+
+
+def _metric(row: Row, column: str) -> str:
+    return number(row.metrics[column]["mean"]) if column in row.metrics else UNKNOWN
+
+
+def _cells(cost: Cost, run: RunFiles) -> list[str]:
+    tested = run.numbers("data", "examples").get("test", 1)
+    few = f"< {RESOLUTION / tested:.2g}" if cost.seconds == 0 else UNKNOWN
+    seconds = f"{cost.seconds:.2g}" if cost.seconds else few
+    return [seconds, _count(cost.tokens), _count(cost.summary_tokens), _count(cost.tuning)]
+
+
+def _count(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def _note(group: RunGroup) -> str:
+    devices = dict.fromkeys(str(run.part("machine").get("device", "unknown")) for run in group.runs)
+    note = (
+        f"Of one test example: seconds of ranking on {' and '.join(devices)}, tokens of its prompts, and tokens that "
+        "its summary read and wrote (the tokens of all methods, shared out by calls). Seconds are those of the stage, "
+        f"written to {RESOLUTION} s, and do not hold the time of summaries. Tuning is spent once."
+    )
+    if len(group.variants) > 1:
+        note += " The charts show every model in its best run."
+    if any("taken" in run.manifest for run in group.runs):
+        note += " What a cell of a grid took over from another cell has no seconds."
+    return note

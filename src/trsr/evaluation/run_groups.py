@@ -1,0 +1,269 @@
+"""Runs side by side: which may stand in one table, in what they differ, and which are one run with several seeds."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from trsr.config import TUNED
+from trsr.evaluation.comparisons import ORACLE
+from trsr.evaluation.evaluate import CHANCE, Metrics
+from trsr.evaluation.protocol import describe_protocol
+from trsr.evaluation.run_files import RunFiles
+from trsr.evaluation.seeds import SeedSpread, spread_over_seeds
+from trsr.evaluation.table import metric_columns
+
+SEEDS = {"seed", "training.seed", "evaluation.seed"}
+NAMES = {"name", "data.path"}
+MODELS = {"methods", "baselines"}
+MEASURING = ("evaluation.", "checks.", "mixes.")
+"""Settings, and beginnings of them, that say what is there to be seen, not what becomes of a model."""
+
+LEARNING = {"data.path", "data.attributes", "data.max_history"} | {"split.max_train", "split.max_valid"}
+LEARNING |= {"candidates.train_negatives", "candidates.train_source"}
+"""Settings of data, split and candidates that leave the test as it is."""
+
+LONGEST = 3
+"""Runs that differ in more settings than this are called by their folders."""
+
+BETWEEN = " · "
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Runs that differ in their seeds only; `settings` are the values of what varies in the group."""
+
+    label: str
+    settings: Mapping[str, Any]
+    runs: Sequence[RunFiles]
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Of one run as it is; of several the mean over them, with the least and the greatest as bounds."""
+        if len(self.runs) == 1:
+            return self.runs[0].metrics
+        return {
+            model: {name: {"mean": one.mean, "low": one.low, "high": one.high} for name, one in spreads.items()}
+            for model, spreads in self.spread.items()
+        }
+
+    @cached_property
+    def spread(self) -> dict[str, dict[str, SeedSpread]]:
+        """How much the results owe to the seeds."""
+        return spread_over_seeds([_means(run.metrics) for run in self.runs])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of one variant, or of all where its results are the same in all of them."""
+
+    label: str
+    model: str
+    variant: Variant
+    metrics: dict[str, dict[str, float]]
+
+    @property
+    def run(self) -> RunFiles:
+        """The first run, for what is told of one."""
+        return self.variant.runs[0]
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is no model but what bounds one: chance below, the oracle above."""
+        return self.model in (CHANCE, ORACLE)
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether it is a ranker that the run tuned, not a baseline."""
+        return self.model.startswith(TUNED)
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs of the same data and the same protocol. `varied` are the settings they differ in, with all values."""
+
+    runs: Sequence[RunFiles]
+    varied: Mapping[str, list[Any]]
+    variants: Sequence[Variant]
+
+    @cached_property
+    def labelled(self) -> list[tuple[str, RunFiles]]:
+        """Every run with what tells it from the others, empty where it is alone."""
+        return [
+            (_with_seed(variant.label, run) if len(variant.runs) > 1 else variant.label, run)
+            for variant in self.variants
+            for run in variant.runs
+        ]
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Every model of every variant: chance first, then the best first, by `lead`."""
+        found = [row for model in _models(self.variants) for row in _rows(model, self.variants)]
+        order = {row.label: (row.model != CHANCE, -_mean(row.metrics, self.lead)) for row in found}
+        return sorted(found, key=lambda row: order[row.label])
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The rows by label."""
+        return {row.label: row.metrics for row in self.rows}
+
+    @cached_property
+    def lead(self) -> str:
+        """The metric that models are put in order by: the first mrr, or the first there is."""
+        columns = metric_columns({variant.label: _all(variant.metrics) for variant in self.variants}, full=True)
+        return next((column for column in columns if column.startswith("mrr@")), columns[0])
+
+    @cached_property
+    def firsts(self) -> list[str]:
+        """The first recall and the first mrr, for what has room for a few metrics only."""
+        columns = metric_columns(self.metrics)
+        firsts = [[c for c in columns if c.startswith(f"{kind}@")][:1] for kind in ("recall", "mrr")]
+        return [column for first in firsts for column in first] or [self.lead]
+
+    @property
+    def same_candidates(self) -> bool:
+        """Whether all runs rank the very same candidates, as far as is known."""
+        return len({run.candidates for run in self.runs}) == 1
+
+    @property
+    def title(self) -> str:
+        """Data and protocol in words."""
+        data = self.runs[0].part("data")
+        protocols = {name.partition("/")[2] for name in next(iter(self.runs[0].metrics.values()))}
+        told = [describe_protocol(protocol) for protocol in sorted(protocols) if protocol]
+        split = f"split by {data['split']}" if "split" in data else ""
+        tested = self.runs[0].numbers("data", "examples").get("test")
+        size = f"{tested:,} test examples" if tested else ""
+        return ", ".join(filter(None, [str(data.get("name", self.runs[0].name)), split, size, *told]))
+
+
+def group_runs(runs: Sequence[RunFiles]) -> list[RunGroup]:
+    """Groups of runs that may stand in one table, in the order of their first runs."""
+    groups = defaultdict(list)
+    for run in runs:
+        groups[_protocol(run)].append(run)
+    return [_group(members) for members in groups.values()]
+
+
+def settings_text(settings: Mapping[str, Any], varied: Sequence[str]) -> str:
+    """`loss listwise, lora_r 8`: the last part of a key where that names it alone."""
+    return ", ".join(f"{short_key(key, varied)} {value_text(settings[key])}" for key in settings)
+
+
+def short_key(key: str, keys: Sequence[str]) -> str:
+    """The last part of a dotted key, the whole key where another one of `keys` ends alike."""
+    last = key.rpartition(".")[2]
+    return key if sum(other.rpartition(".")[2] == last for other in keys) > 1 else last
+
+
+def value_text(value: Any) -> str:
+    """A value of a setting in few letters."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return "+".join(value_text(one) for one in value) or "none"
+    return str(value)
+
+
+def _protocol(run: RunFiles) -> str:
+    """What must be equal for results to be comparable; the fingerprint is not in it, for it may depend on the seed."""
+    data = run.part("data")
+    cleaning = run.part("data", "cleaning")
+    tested = {
+        key: value
+        for key, value in run.settings.items()
+        if key.startswith(("data.", "split.", "candidates.")) and key not in LEARNING
+    }
+    told = {
+        "data": [data.get("name"), cleaning.get("users"), cleaning.get("events"), data.get("split")],
+        "examples": run.part("data", "examples").get("test"),
+        "protocols": sorted({name.partition("/")[2] for values in run.metrics.values() for name in values}),
+        "settings": tested,
+    }
+    return json.dumps(told, sort_keys=True, default=str)
+
+
+def _group(runs: Sequence[RunFiles]) -> RunGroup:
+    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    told = [key for key in keys if key not in SEEDS | NAMES | MODELS and not key.startswith(MEASURING)]
+    varied = {key: values for key in told if len(values := _values(runs, key)) > 1}
+    alike = defaultdict(list)
+    for run in runs:
+        rest = {key: value for key, value in run.settings.items() if key not in SEEDS | NAMES}
+        alike[json.dumps(rest, sort_keys=True, default=str) if rest else str(run.path)].append(run)
+    parts = [part for members in alike.values() for part in _by_seeds(members)]
+    labels = _labels(parts, varied)
+    variants = [
+        Variant(label, {key: part[0].settings.get(key) for key in varied}, part)
+        for label, part in zip(labels, parts, strict=True)
+    ]
+    return RunGroup(runs, varied, variants)
+
+
+def _values(runs: Sequence[RunFiles], key: str) -> list[Any]:
+    """The different values of a setting: numbers in order, then others as they come."""
+    values = {json.dumps(run.settings.get(key), default=str): run.settings.get(key) for run in runs}
+    found = list(values.values())
+    numbers = sorted(value for value in found if isinstance(value, int | float) and not isinstance(value, bool))
+    return [*numbers, *(value for value in found if isinstance(value, bool) or not isinstance(value, int | float))]
+
+
+def _by_seeds(runs: list[RunFiles]) -> list[list[RunFiles]]:
+    """All together where every run has other seeds, else one by one: then they are copies, not draws."""
+    seeds = {tuple(run.settings.get(key) for key in sorted(SEEDS)) for run in runs}
+    return [runs] if len(seeds) == len(runs) else [[run] for run in runs]
+
+
+def _labels(parts: Sequence[Sequence[RunFiles]], varied: Mapping[str, list[Any]]) -> list[str]:
+    if len(parts) == 1:
+        return [""]
+    told = [settings_text({key: part[0].settings.get(key) for key in varied}, list(varied)) for part in parts]
+    if 0 < len(varied) <= LONGEST and len(set(told)) == len(told):
+        return told
+    names = [part[0].name for part in parts]
+    if len(set(names)) < len(names):
+        names = [f"{part[0].path.resolve().parent.name}/{part[0].name}" for part in parts]
+    copies = Counter(names)
+    return [name if copies[name] == 1 else str(part[0].path) for name, part in zip(names, parts, strict=True)]
+
+
+def _with_seed(label: str, run: RunFiles) -> str:
+    seed = f"seed {run.settings.get('seed', '?')}"
+    return f"{label}, {seed}" if label else seed
+
+
+def _models(variants: Sequence[Variant]) -> list[str]:
+    return list(dict.fromkeys(model for variant in variants for model in variant.metrics))
+
+
+def _rows(model: str, variants: Sequence[Variant]) -> list[Row]:
+    having = [variant for variant in variants if model in variant.metrics]
+    different = {json.dumps(variant.metrics[model], sort_keys=True) for variant in having}
+    if len(different) == 1:
+        return [Row(model, model, having[0], having[0].metrics[model])]
+    return [Row(f"{model}{BETWEEN}{variant.label}", model, variant, variant.metrics[model]) for variant in having]
+
+
+def _means(metrics: Metrics) -> pl.DataFrame:
+    """The means of a run as a frame of one user, which has the same means."""
+    rows = [
+        {"model": model, "user_id": ""} | {name: interval["mean"] for name, interval in values.items()}
+        for model, values in metrics.items()
+    ]
+    return pl.DataFrame(rows)
+
+
+def _mean(metrics: Mapping[str, Mapping[str, float]], name: str) -> float:
+    return metrics[name]["mean"] if name in metrics else float("-inf")
+
+
+def _all(metrics: Metrics) -> dict[str, dict[str, float]]:
+    return {name: interval for values in metrics.values() for name, interval in values.items()}

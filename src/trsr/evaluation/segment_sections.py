@@ -1,0 +1,80 @@
+"""Who the results are good for: by the length of a user's history, and by how well the target is known."""
+
+from collections.abc import Sequence
+
+from trsr.evaluation.evaluate import CHANCE
+from trsr.evaluation.intervals import Interval
+from trsr.evaluation.run_files import Segment
+from trsr.evaluation.run_groups import Row, RunGroup
+from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
+from trsr.evaluation.series import STYLES, Value, bucket_plot
+from trsr.evaluation.table import UNKNOWN, number
+
+TITLES = {
+    "history": ("history length", "events of the user before the target"),
+    "popularity": ("item popularity", "training events of the target"),
+    "item": ("known items", "training events of the target"),
+    "user": ("known users", "training events of the user"),
+}
+"""The segments of `segments.json` in the order of the page: their names, and what is counted."""
+
+
+def segments_section(group: RunGroup) -> Section | None:
+    """A chart and a table of the first recall for every way of parting the test examples; nothing without segments."""
+    metric = group.firsts[0]
+    rows = [row for row in group.rows if row.run.segments]
+    found = {segment.group for row in rows for segment in row.run.segments.values()}
+    known = [kind for kind in TITLES if kind in found] + sorted(found - set(TITLES))
+    figures, tables = list[Figure](), list[Table]()
+    for kind in known:
+        parts = [one for row in rows for one in row.run.segments.values() if one.group == kind]
+        buckets = list(dict.fromkeys(one.bucket for one in sorted(parts, key=lambda one: one.low)))
+        values = {row.label: [_value(row, kind, bucket, metric) for bucket in buckets] for row in rows}
+        shown = [(row.label, values[row.label]) for row in _shown(rows) if any(values[row.label])]
+        if len(buckets) < 2 or not shown:
+            continue
+        title, counted = TITLES.get(kind, (kind, kind))
+        whole = f"{metric} by {title}"
+        figures.append(Figure(whole, bucket_plot(whole, counted, buckets, shown)))
+        tables.append(_table(whole, rows, kind, buckets, values))
+    if not figures:
+        return None
+    note = (
+        f"{metric}, the mean over the users of each part of the test examples, with its 95 % interval. The charts show "
+        f"chance and the best models, at most {STYLES} in all."
+    )
+    if len(group.runs) > len(group.variants):
+        note += " Of several seeds, the first is shown."
+    return Section("For whom", note, tables=tables, figures=figures)
+
+
+def _shown(rows: Sequence[Row]) -> list[Row]:
+    """Chance, the best baseline and the best of the rest, in the order of the table."""
+    models = [row for row in rows if not row.is_bound]
+    baseline = [row for row in models if not row.is_tuned][:1]
+    best = [*baseline, *(row for row in models if row not in baseline)][: STYLES - 1]
+    return [row for row in rows if row.model == CHANCE or row in best]
+
+
+def _segment(row: Row, kind: str, bucket: str) -> Segment | None:
+    segments = row.run.segments.values()
+    return next((one for one in segments if one.group == kind and one.bucket == bucket), None)
+
+
+def _value(row: Row, kind: str, bucket: str, metric: str) -> Value | None:
+    segment = _segment(row, kind, bucket)
+    found: Interval | None = segment.metrics.get(row.model, {}).get(metric) if segment else None
+    return Value(found.mean, found.low, found.high) if found else None
+
+
+def _table(
+    title: str, rows: Sequence[Row], kind: str, buckets: Sequence[str], values: dict[str, list[Value | None]]
+) -> Table:
+    first = rows[0]
+    sizes = [segment.examples if (segment := _segment(first, kind, bucket)) else 0 for bucket in buckets]
+    lines: list[TableRow] = [
+        [label, *(UNKNOWN if one is None else Cell(number(one.mean), one.bounds) for one in line)]
+        for label, line in values.items()
+    ]
+    lines.insert(0, ["test examples", *(f"{size:,}" for size in sizes)])
+    return Table(["model", *buckets], lines, caption=title, folded=True)
