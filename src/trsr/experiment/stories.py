@@ -42,7 +42,7 @@ def _story(
     recent = task.request.history[-config.prompt.recent_items :] if config.prompt.recent_items else ()
     return {
         "user_id": task.request.user_id,
-        "target": text(task.request.candidates[task.labels.index(1)]),
+        "target": "; ".join(map(text, task.targets)),
         "model": model,
         "method": method,
         "blocks": [[text(item) for item in block] for block in profile.get("blocks", [])],
