@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from baselines.small_world import world_config, write_world
+from experiment.tiny_shop import make_base
+from experiment.tiny_shop import settings as make_settings
 from trsr.cli.app import app
 from trsr.config import ExperimentConfig, parse_settings
 from trsr.data.columns import TEST, TRAIN, VALID
@@ -223,3 +225,21 @@ def test_settings_that_do_not_fit_are_refused(changes, sentence):
     values = {"name": "x", "data": {"path": "d"}, "methods": []} | changes
     with pytest.raises(ConfigError, match=f"^my.yaml: {sentence}"):
         parse_settings(ExperimentConfig, values, "my.yaml")
+
+
+def test_an_llm_learns_from_and_ranks_impressions_with_several_clicks(world, tmp_path):
+    settings = {
+        "methods": ["none"],
+        "baselines": ["popularity"],
+        "data": {"path": str(world), "min_history": 4},
+        "split": {"by": "auto", "max_train": 6, "max_valid": 4, "max_test": 8},
+        "candidates": {"source": "impressions", "train_negatives": 2},
+    }
+    changes = make_settings(make_base(tmp_path / "base"), world) | settings
+    run = run_experiment(parse_settings(ExperimentConfig, changes, "test"), tmp_path / "run")
+    labels = pl.read_parquet(run / "training_candidates.parquet").group_by("example_id").agg(pl.col("label").sum())
+    assert labels["label"].max() == 2
+    assert set(read(run, "metrics.json")) == {"chance", "popularity", "untuned", "trsr-none"}
+    checks = {entry["check"]: entry for entry in read(run, "checks.json")}
+    assert checks["a constant scorer gets chance"]["result"] == "ok"
+    assert "prefixes hold the title or id" in checks["the target is not in its own prompt (none, test)"]["detail"]
