@@ -76,7 +76,14 @@ SETTINGS = {
         test=share,
         max_train=st.none() | positive,
     ),
-    CandidateConfig: st.builds(CandidateConfig, negatives=positive, train_negatives=positive),
+    CandidateConfig: st.builds(
+        CandidateConfig,
+        source=st.sampled_from(["uniform", "popular", "retrieved", "impressions", "catalogue"]),
+        train_source=st.none() | st.sampled_from(["uniform", "popular", "retrieved"]),
+        retriever=st.sampled_from(["bm25", "embedding"]),
+        negatives=positive,
+        train_negatives=positive,
+    ),
     PromptConfig: st.builds(
         PromptConfig, template=text, recent_items=st.integers(0, 50), show_ids=st.booleans(), item_tokens=st.just(8)
     ),
@@ -106,7 +113,9 @@ SETTINGS = {
     EmbeddingConfig: st.builds(
         EmbeddingConfig, model=st.none() | text, dtype=st.sampled_from(["auto", "float32"]), item_tokens=st.just(8)
     ),
-    EvaluationConfig: st.builds(EvaluationConfig, ks=st.lists(positive, min_size=1), seed=seeds),
+    EvaluationConfig: st.builds(
+        EvaluationConfig, ks=st.lists(positive, min_size=1), rare_below=st.integers(2, 50), seed=seeds
+    ),
 }
 COLUMNS = st.builds(
     ColumnMap, user=text, item=text, time=st.none() | text, attributes=st.none() | st.dictionaries(text, text)

@@ -70,6 +70,8 @@ def test_users_are_averaged_before_the_mean(candidates):
         ([["uniform"], ["uniform"] * 2, ["uniform"] * 5], "u~2", "about 2 uniform negatives"),
         ([["popular", "uniform", "uniform"]] * 2, "u2+p1", "2 uniform and 1 popular negatives"),
         ([["impression"] * 3, ["impression"] * 3 + ["retrieved"]], "i3+r~1", None),
+        ([["catalogue"] * 3, ["catalogue"] * 2], "full", "all other items of the catalogue"),
+        ([["catalogue", "uniform"]] * 2, "u1+full", None),
     ],
 )
 def test_protocol_says_what_a_target_was_ranked_against(sources, protocol, words):
@@ -85,7 +87,7 @@ def test_protocol_says_what_a_target_was_ranked_against(sources, protocol, words
 
 
 def test_a_protocol_that_is_not_ours_is_shown_as_it_is():
-    assert describe_protocol("full") == "full"
+    assert describe_protocol("leave-one-out") == "leave-one-out"
 
 
 REFUSALS = {

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import label_ranking_average_precision_score, ndcg_score, roc_auc_score
 
+from trsr.evaluation import metrics
 from trsr.evaluation.metrics import ranking_metrics
 
 KS = [1, 3, 5, 40]
@@ -113,3 +114,18 @@ def test_what_cannot_be_ranked_is_undefined_not_zero():
     assert all(np.isnan(values[0]) for values in found.values())
     assert np.isnan(found["auc"][1])
     assert found["recall@1"][1] == 0.5
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 40])
+def test_looking_at_parts_of_the_candidates_changes_nothing(monkeypatch, at_once):
+    """A catalogue of candidates for every user fits into memory only in parts."""
+    rng = np.random.default_rng(3)
+    examples = rng.permutation(np.repeat(np.arange(12), rng.integers(2, 15, size=12)))
+    labels = np.zeros(len(examples), int)
+    for index in range(12):
+        labels[rng.choice(np.flatnonzero(examples == index), size=1 + index % 2, replace=False)] = 1
+    scores = rng.integers(4, size=len(examples))
+    whole = ranking_metrics(scores, labels, examples, KS)
+    monkeypatch.setattr(metrics, "AT_ONCE", at_once)
+    parts = ranking_metrics(scores, labels, examples, KS)
+    assert all(np.array_equal(whole[name], parts[name], equal_nan=True) for name in whole)

@@ -49,9 +49,14 @@ class Choice:
 def check_installed(names: Sequence[BaselineName]) -> None:
     """Raise `ConfigError` with the line that installs what one of these baselines lacks."""
     for name in names:
-        lacking = [package for package in FAMILIES[name].needs if find_spec(package) is None]
+        lacking = lacking_packages(name)
         if lacking:
-            raise ConfigError(f"baselines: {name} needs {' and '.join(lacking)}: pip install 'trsr[baselines]'")
+            raise ConfigError(f"baselines: {name} needs {lacking}: pip install 'trsr[baselines]'")
+
+
+def lacking_packages(name: BaselineName) -> str:
+    """The packages that a baseline needs and that are not installed, in words; empty where it has all."""
+    return " and ".join(package for package in FAMILIES[name].needs if find_spec(package) is None)
 
 
 def choose(name: BaselineName, data: FitData, seed: int) -> Choice:

@@ -4,7 +4,7 @@ import numpy as np
 
 from trsr.baselines.fitting import Validation
 from trsr.data.scoring import Scorer
-from trsr.evaluation.metrics import recall, tie_runs
+from trsr.evaluation.metrics import example_parts, recall, tie_runs
 
 RECALL_KS = (3, 5, 10)
 
@@ -12,7 +12,7 @@ RECALL_KS = (3, 5, 10)
 def mean_recall(scorer: Scorer, validation: Validation) -> float:
     """Mean over cut-offs and examples; ties count with their expected value."""
     scores = np.concatenate(list(scorer.score(validation.requests)))
-    labels = [label for example in validation.labels for label in example]
+    labels = np.concatenate([np.array(example, dtype=np.int8) for example in validation.labels])
     owners = np.repeat(np.arange(len(validation.labels)), [len(example) for example in validation.labels])
-    runs = tie_runs(scores, labels, owners)
-    return float(np.mean([recall(runs, k).mean() for k in RECALL_KS]))
+    parts = [tie_runs(scores[part], labels[part], owners[part] - owners[part.start]) for part in example_parts(owners)]
+    return float(np.mean([np.concatenate([recall(runs, k) for runs in parts]).mean() for k in RECALL_KS]))

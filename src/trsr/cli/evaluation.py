@@ -25,7 +25,7 @@ def evaluate(
 
     from trsr.config import EvaluationConfig, parse_settings
     from trsr.data.candidates import read_candidates
-    from trsr.data.reading import read_table
+    from trsr.data.reading import Tables
     from trsr.errors import ConfigError
     from trsr.evaluation.comparisons import compare_with
     from trsr.evaluation.evaluate import evaluate as measure
@@ -36,7 +36,7 @@ def evaluate(
     if COMPARISONS in names:
         raise ConfigError(f"evaluate: {COMPARISONS} names a part of what is printed; rename that scores file")
     config = parse_settings(EvaluationConfig, {"ks": k} if k else {}, "evaluate")
-    evaluation = measure(read_candidates(candidates), {path.stem: read_table(path) for path in scores}, config)
+    evaluation = measure(read_candidates(candidates), Tables(scores), config)
     comparisons = compare_with(evaluation, names[0] if against is None else against, config)
     if as_json:
         print_json(evaluation.metrics | {COMPARISONS: [asdict(comparison) for comparison in comparisons]})

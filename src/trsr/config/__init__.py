@@ -1,7 +1,7 @@
 """Settings of every component, one class each: pydantic models that refuse unknown keys and round-trip through YAML."""
 
 from trsr.config.baselines import BaselineName, EmbeddingConfig
-from trsr.config.data import BookshopConfig, CandidateConfig, DataConfig, SplitConfig
+from trsr.config.data import BookshopConfig, CandidateConfig, CandidateSource, DataConfig, SplitConfig
 from trsr.config.experiment import (
     TUNED,
     EvaluationConfig,
@@ -23,6 +23,7 @@ __all__ = [
     "BaselineName",
     "BookshopConfig",
     "CandidateConfig",
+    "CandidateSource",
     "CleaningConfig",
     "ColumnMap",
     "DataConfig",

@@ -59,8 +59,34 @@ class SplitConfig(Settings):
     max_test: Count | None = None
 
 
-class CandidateConfig(Settings):
-    """How many uniform negatives stand beside each target."""
+CandidateSource = Literal["uniform", "popular", "retrieved", "impressions", "catalogue"]
 
+
+class CandidateConfig(Settings):
+    """What stands beside each target.
+
+    `source` is for validation and test, `train_source` for training; where that is null it is the same, but `uniform`
+    for `catalogue`. "uniform" and "popular" draw negatives (`popular` with the share of an item among the training
+    events), "retrieved" takes the items nearest to the user's latest ones by `retriever`, "impressions" takes what the
+    user was shown, "catalogue" every item that is new to the user. `negatives` and `train_negatives` are counts for
+    the first three; of an impression at most `train_negatives` are kept in training, all of them in test.
+    """
+
+    source: CandidateSource = "uniform"
+    train_source: CandidateSource | None = None
+    retriever: Literal["bm25", "embedding"] = "bm25"
     negatives: Count = 20
     train_negatives: Count = 4
+
+    @model_validator(mode="after")
+    def _trainable(self) -> Self:
+        if self.train_source == "catalogue":
+            raise ValueError("train_source catalogue is no set to train on; take uniform, popular or retrieved")
+        if self.train_source == "impressions" and self.source != "impressions":
+            raise ValueError("train_source impressions needs source impressions, whose split it shares; set both")
+        return self
+
+    @property
+    def source_in_training(self) -> CandidateSource:
+        """Where negatives of training examples come from."""
+        return self.train_source or ("uniform" if self.source == "catalogue" else self.source)

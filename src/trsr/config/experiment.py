@@ -21,9 +21,10 @@ ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 
 
 class EvaluationConfig(Settings):
-    """Cut-offs of the ranking metrics and the bootstrap over users."""
+    """Cut-offs of the ranking metrics, the bootstrap over users, and below how many training events an item is rare."""
 
     ks: Annotated[list[Count], Field(min_length=1)] = [3, 5, 10]
+    rare_below: Annotated[int, Field(ge=2)] = 5
     resamples: Annotated[int, Field(ge=100)] = 1000
     seed: Seed = 7
 
@@ -65,6 +66,22 @@ class ExperimentConfig(Settings):
         self._check_mixes()
         if self.training.tune == "full" and self.ranker.quantization != "none":
             raise ValueError("training.tune full cannot train 4-bit weights; take lora, or ranker.quantization none")
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_fit(self) -> Self:
+        source = self.candidates.source
+        if source == "catalogue" and self.methods:
+            raise ValueError(
+                "candidates.source catalogue is for baselines: an LLM would read every item of the catalogue for every "
+                "user; set methods to [], or take uniform, popular or retrieved"
+            )
+        if source == "impressions" and self.data.bookshop is not None:
+            raise ValueError(
+                "candidates.source impressions needs a dataset folder that has them; the bookshop has none"
+            )
+        if source == "impressions" and self.split.by not in ("auto", "time"):
+            raise ValueError(f"split.by {self.split.by} does not part impressions; take auto or time")
         return self
 
     @property

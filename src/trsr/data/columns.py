@@ -22,6 +22,9 @@ TEST: Final = "test"
 
 TARGET: Final = "target"
 UNIFORM: Final = "uniform"
+POPULAR: Final = "popular"
 IMPRESSION: Final = "impression"
+RETRIEVED: Final = "retrieved"
+CATALOGUE: Final = "catalogue"
 
 CANDIDATES: Final = (EXAMPLE, USER, ITEM, LABEL, SOURCE)

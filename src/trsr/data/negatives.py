@@ -1,11 +1,12 @@
-"""Draws uniform negatives for all examples at once, as integer codes: never a target or an item of the history.
+"""Draws negatives for all examples at once, as integer codes: never a target or an item of the history.
 
-A draw that is not allowed or not new is drawn again. Whether it is in the history is first asked of a coarse table,
-which says no for nearly all draws and never where the answer is yes, and only then of the history itself. Where drawing
-again would be slow (small catalogues, long histories), a random order of the whole catalogue is drawn instead.
+Draws are uniform, or have the odds of a table of counts. A draw that is not allowed or not new is drawn again. Whether
+it is in the history is first asked of a coarse table, which says no for nearly all draws and never where the answer is
+yes, and only then of the history itself. Where drawing again would be slow (small catalogues, long histories), a random
+order of the whole catalogue is drawn instead. Both ways draw one negative after another without replacement.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -83,18 +84,32 @@ class Tasks:
             found[part][widths == 0] = False
         return found
 
-    def forbidden_counts(self, rows: Ints) -> Ints:
-        """How many items of the catalogue each of `rows` must not draw: its distinct history and its target."""
+    def forbidden_counts(self, rows: Ints, among: Bools | None = None) -> Ints:
+        """How many items of the catalogue, or of those `among` it, are forbidden to each of `rows`, each counted once.
+
+        Forbidden are the history and the target.
+        """
         counts = np.zeros(rows.size, dtype=np.int64)
         for part in _parts(self.cut[rows] + 1):
             lines, items = self.known(rows[part])
             targets = self.target[rows[part]]
             lines = np.concatenate([lines, np.arange(targets.size)])
             items = np.concatenate([items, targets])
-            in_catalogue = (items >= 0) & (items < self.size)
-            pairs = np.unique(lines[in_catalogue] * self.size + items[in_catalogue])
+            counted = (items >= 0) & (items < self.size)
+            if among is not None:
+                counted[counted] = among[items[counted]]
+            pairs = np.unique(lines[counted] * self.size + items[counted])
             counts[part] = np.bincount(pairs // self.size, minlength=targets.size)
         return counts
+
+    def forbidden_mass(self, rows: Ints, counts: Ints) -> Ints:
+        """The sum of `counts` over what is forbidden to each of `rows`; a repeated item of the history adds again."""
+        padded = np.append(counts, np.zeros(self.vocabulary.len() - self.size + 1, np.int64))  # the last one is for -1
+        mass = padded[self.target[rows]]
+        for part in _parts(self.cut[rows]):
+            lines, items = self.known(rows[part])
+            np.add.at(mass[part], lines, padded[items])
+        return mass
 
     def known(self, rows: Ints) -> tuple[Ints, Codes]:
         """The histories of some examples one after another: the place in `rows` that each item belongs to, and it."""
@@ -104,16 +119,22 @@ class Tasks:
         return lines, self.events[np.arange(lines.size) + (self.start[rows] - before)[lines]]
 
 
-def draw_by_rejection(tasks: Tasks, rows: Ints, negatives: int, rng: np.random.Generator) -> Codes:
-    """Distinct allowed codes, one line for each of `rows`: a draw that is not allowed or not new is drawn again."""
-    drawn = rng.integers(tasks.size, size=(rows.size, negatives), dtype=np.int32)
+def draw_by_rejection(
+    tasks: Tasks, rows: Ints, negatives: int, rng: np.random.Generator, counts: Ints | None = None
+) -> Codes:
+    """Distinct allowed codes, one line for each of `rows`: a draw that is not allowed or not new is drawn again.
+
+    With `counts`, one for each item of the catalogue, they are the odds of a draw.
+    """
+    draw = _uniform(tasks.size, rng) if counts is None else _weighted(counts, rng)
+    drawn = draw((rows.size, negatives))
     redo = tasks.may_be_in_history(rows, drawn)
     lines, places = np.nonzero(redo)
     redo[lines, places] = tasks.in_history(rows[lines], drawn[lines, places])
     redo |= (drawn == tasks.target[rows][:, None]) | _repeats(drawn)
     while redo.any():
         lines, places = np.nonzero(redo)
-        codes = rng.integers(tasks.size, size=lines.size, dtype=np.int32)
+        codes = draw((lines.size,))
         drawn[lines, places] = codes
         redo[lines, places] = (codes == tasks.target[rows[lines]]) | tasks.in_history(rows[lines], codes)
         touched = np.unique(lines)
@@ -121,19 +142,44 @@ def draw_by_rejection(tasks: Tasks, rows: Ints, negatives: int, rng: np.random.G
     return drawn
 
 
-def draw_by_order(tasks: Tasks, rows: Ints, negatives: int, rng: np.random.Generator) -> Codes:
-    """The first allowed codes of a random order of the catalogue, one line for each of `rows`."""
+def draw_by_order(
+    tasks: Tasks, rows: Ints, negatives: int, rng: np.random.Generator, counts: Ints | None = None
+) -> Codes:
+    """The first allowed codes of a random order of the catalogue, one line for each of `rows`.
+
+    With `counts`, exponential variates over the counts order it, which is to draw with these odds one after another
+    (Efraimidis and Spirakis, Information Processing Letters 2006); every line needs enough items with a count.
+    """
     result = np.empty((rows.size, negatives), dtype=np.int32)
     step = max(1, CELLS // tasks.vocabulary.len())
     for begin in range(0, rows.size, step):
         part = rows[begin : begin + step]
-        ranks = rng.random((part.size, tasks.vocabulary.len()))
+        if counts is None:
+            ranks = rng.random((part.size, tasks.vocabulary.len()))
+        else:
+            ranks = np.full((part.size, tasks.vocabulary.len()), np.inf)
+            ranks[:, np.flatnonzero(counts)] = rng.standard_exponential((part.size, np.count_nonzero(counts)))
+            ranks[:, np.flatnonzero(counts)] /= counts[counts > 0]
         lines, seen = tasks.known(part)
-        ranks[lines[seen >= 0], seen[seen >= 0]] = 2
-        ranks[np.arange(part.size), tasks.target[part]] = 2
-        ranks[:, tasks.size :] = 2
+        ranks[lines[seen >= 0], seen[seen >= 0]] = np.inf
+        ranks[np.arange(part.size), tasks.target[part]] = np.inf
+        ranks[:, tasks.size :] = np.inf
         result[begin : begin + step] = np.argsort(ranks, axis=1)[:, :negatives]
     return result
+
+
+def _uniform(size: int, rng: np.random.Generator) -> Callable[[tuple[int, ...]], Codes]:
+    return lambda shape: rng.integers(size, size=shape, dtype=np.int32)
+
+
+def _weighted(counts: Ints, rng: np.random.Generator) -> Callable[[tuple[int, ...]], Codes]:
+    """Draws of codes with the odds of whole counts, without rounding."""
+    bounds = np.cumsum(counts)
+
+    def draw(shape: tuple[int, ...]) -> Codes:
+        return np.searchsorted(bounds, rng.integers(bounds[-1], size=shape), side="right").astype(np.int32)
+
+    return draw
 
 
 def _places(values: pl.Series, among: pl.Series) -> Ints:

@@ -1,6 +1,6 @@
 """Parquet files into frames, with one sentence instead of a traceback when a file cannot be read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,22 @@ def read_table(path: Path) -> pl.DataFrame:
         return pl.read_parquet(path, glob=False)
     except UNREADABLE:
         raise _damaged(path) from None
+
+
+class Tables(Mapping[str, pl.DataFrame]):
+    """Parquet files by their names without the ending; each is read anew by `read_table` whenever it is asked for."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = {path.stem: path for path in paths}
+
+    def __getitem__(self, name: str) -> pl.DataFrame:
+        return read_table(self._paths[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 @dataclass(frozen=True, slots=True)

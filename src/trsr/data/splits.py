@@ -57,7 +57,7 @@ def make_examples(dataset: Dataset, split: SplitConfig, data: DataConfig, seed: 
     events = protocol(dataset.interactions, split, seed)
     targets = _targets(events, split, data.min_history)
     limits = {TRAIN: split.max_train, VALID: split.max_valid, TEST: split.max_test}
-    parts = [_at_most(targets.filter(pl.col(SPLIT) == name), limits[name], seed, name) for name in SPLITS]
+    parts = [at_most(targets.filter(pl.col(SPLIT) == name), limits[name], seed, name) for name in SPLITS]
     for name, part in zip(SPLITS, parts, strict=True):
         if part.is_empty():
             raise DataError(_nothing_left(dataset, name, by, data.min_history))
@@ -101,7 +101,8 @@ def _targets(events: pl.DataFrame, split: SplitConfig, min_history: int) -> pl.D
     return chosen.select(pl.format("{}@{}", USER, CUT).alias(EXAMPLE), USER, SPLIT, CUT, ITEM)
 
 
-def _at_most(part: pl.DataFrame, limit: int | None, seed: int, name: str) -> pl.DataFrame:
+def at_most(part: pl.DataFrame, limit: int | None, seed: int, name: str) -> pl.DataFrame:
+    """At most `limit` examples of the split `name`, drawn by the seed, in the order they have."""
     if limit is None or part.height <= limit:
         return part
     kept = generator(seed, f"max_{name}").permutation(part.height)[:limit]

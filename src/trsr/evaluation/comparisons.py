@@ -78,7 +78,7 @@ def compare_run(evaluation: Evaluation, config: EvaluationConfig, mixes: Collect
         best = _best(evaluation.metrics, baselines, metric)
         against = [*best, *_best(evaluation.metrics, mixed, metric), *controls]
         pairs += [Pair(metric, model, other) for other in against for model in tuned or others if model != other]
-    return compare(evaluation, pairs, config)
+    return compare(evaluation.per_user, pairs, config)
 
 
 def compare_with(evaluation: Evaluation, against: str, config: EvaluationConfig) -> list[Comparison]:
@@ -88,14 +88,16 @@ def compare_with(evaluation: Evaluation, against: str, config: EvaluationConfig)
         raise ConfigError(f'evaluate: no model "{against}" to compare with; there are {", ".join(models)}')
     others = [model for model in models if model not in (against, CHANCE)]
     columns = metric_columns(evaluation.metrics, full=True)
-    return compare(evaluation, [Pair(metric, model, against) for metric in columns for model in others], config)
+    return compare(
+        evaluation.per_user, [Pair(metric, model, against) for metric in columns for model in others], config
+    )
 
 
-def compare(evaluation: Evaluation, pairs: Sequence[Pair], config: EvaluationConfig) -> list[Comparison]:
-    """Test pairs of models on the users that all ranked for; all tests of one `family` are corrected together."""
+def compare(per_user: pl.DataFrame, pairs: Sequence[Pair], config: EvaluationConfig) -> list[Comparison]:
+    """Test pairs of models on the users that all ranked for (`Evaluation.per_user`); all tests of one `family` are corrected together."""
     if not pairs:
         return []
-    values = _values(evaluation.per_user)
+    values = _values(per_user)
     differences = np.column_stack(
         [user_differences(values[pair.model][pair.metric], values[pair.against][pair.metric]) for pair in pairs]
     )

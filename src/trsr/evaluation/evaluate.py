@@ -1,5 +1,6 @@
 """From saved candidates and any model's scores to metrics with intervals; every model ranks the same candidates."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
@@ -24,40 +25,53 @@ class Evaluation:
 
     `metrics` is the content of metrics.json, `{model: {metric: {mean, low, high}}}`; `per_user` has the columns
     model, user_id and one per metric; `protocol` is the suffix that the metric names carry (see
-    `trsr.evaluation.protocol`), empty where no candidate was sampled.
+    `trsr.evaluation.protocol`), empty where no candidate was sampled. `examples` (example_id, user_id) are sorted by
+    id, and `per_example` has one row for each of them and one column for each metric, by model.
     """
 
     metrics: Metrics
     per_user: pl.DataFrame
     protocol: str
+    examples: pl.DataFrame
+    per_example: Mapping[str, Floats]
 
 
-def evaluate(candidates: pl.DataFrame, scores: dict[str, pl.DataFrame], config: EvaluationConfig) -> Evaluation:
+def evaluate(candidates: pl.DataFrame, scores: Mapping[str, pl.DataFrame], config: EvaluationConfig) -> Evaluation:
     """Compare models on checked candidates; the constant scorer `chance` is always the first of them.
 
     Every frame of `scores` has the columns example_id, item_id and score, and exactly the pairs of
-    `candidates`, in any order. Raises `DataError` for anything else, naming the model, the first example and
-    item, the number of rows and the remedy.
+    `candidates`, in any order; each is taken once, one after another. Raises `DataError` for anything else, naming
+    the model, the first example and item, the number of rows and the remedy.
     """
     if CHANCE in scores:
         raise DataError(f"scores of {CHANCE}: this name is kept for the constant scorer; give the model another name")
     _check_rankable(candidates)
-    aligned = {CHANCE: np.zeros(len(candidates))}
-    aligned |= {model: _align(candidates, frame, model) for model, frame in scores.items()}
-
-    labels = candidates["label"].to_numpy()
-    examples, users = _index(candidates["example_id"]), _index(candidates["user_id"])
-    user_of = np.zeros(int(examples.max()) + 1, dtype=np.int64)
-    user_of[examples] = users
+    labels, examples = candidates["label"].to_numpy(), _index(candidates["example_id"])
     ks = sorted(set(config.ks))
-    per_example = {model: ranking_metrics(values, labels, examples, ks) for model, values in aligned.items()}
-    per_user = {model: user_means(np.column_stack(list(v.values())), user_of) for model, v in per_example.items()}
+    measured = {CHANCE: ranking_metrics(np.zeros(len(candidates)), labels, examples, ks)}
+    for model in scores:
+        measured[model] = ranking_metrics(_align(candidates, scores[model], model), labels, examples, ks)
 
     protocol = negative_protocol(candidates)
-    names = [f"{name}/{protocol}" if protocol else name for name in per_example[CHANCE]]
+    names = [f"{name}/{protocol}" if protocol else name for name in measured[CHANCE]]
+    per_example = {model: np.column_stack(list(values.values())) for model, values in measured.items()}
+    of_example = candidates.group_by("example_id").agg(pl.col("user_id").first()).sort("example_id")
+    metrics, per_user = over_users(per_example, of_example["user_id"], names, config)
+    return Evaluation(metrics, per_user, protocol, of_example, per_example)
+
+
+def over_users(
+    per_example: Mapping[str, Floats], users: pl.Series, names: Sequence[str], config: EvaluationConfig
+) -> tuple[Metrics, pl.DataFrame]:
+    """Means over users with intervals, and the means of every user, from (examples, metrics) of each model.
+
+    `users` has the user of every example; a user counts once, with the mean over its examples.
+    """
+    user_of = _index(users)
+    per_user = {model: user_means(values, user_of) for model, values in per_example.items()}
     intervals = iter(bootstrap(np.hstack(list(per_user.values())), config.resamples, config.seed))
     metrics = {model: {name: asdict(next(intervals)) for name in names} for model in per_user}
-    return Evaluation(metrics, _per_user_frame(candidates["user_id"], per_user, names), protocol)
+    return metrics, _per_user_frame(users, per_user, names)
 
 
 def _check_rankable(candidates: pl.DataFrame) -> None:
@@ -89,6 +103,8 @@ def _align(candidates: pl.DataFrame, frame: pl.DataFrame, model: str) -> Floats:
         "a score that is missing, NaN or infinite",
         "give every candidate a finite number",
     )
+    if frame.select(PAIR).equals(candidates.select(PAIR)):  # no need to join, which takes memory
+        return frame["score"].to_numpy()
     _refuse(
         frame.filter(~pl.struct(PAIR).is_first_distinct()),
         model,
@@ -147,10 +163,12 @@ def _count(number: int, what: str) -> str:
 
 def _index(ids: pl.Series) -> Ints:
     """Number of each id in sorted order, from 0."""
-    return ids.rank("dense").cast(pl.Int64).to_numpy() - 1
+    runs = ids.rle()
+    places = runs.struct["value"].rank("dense").cast(pl.Int64).to_numpy() - 1
+    return np.repeat(places, runs.struct["len"].to_numpy())
 
 
-def _per_user_frame(user_ids: pl.Series, per_user: dict[str, Floats], names: list[str]) -> pl.DataFrame:
+def _per_user_frame(user_ids: pl.Series, per_user: Mapping[str, Floats], names: Sequence[str]) -> pl.DataFrame:
     users = user_ids.unique().sort().alias("user_id")
     return pl.concat(
         pl.DataFrame(values, schema=names, orient="row").select(pl.lit(model).alias("model"), users, pl.col(names))

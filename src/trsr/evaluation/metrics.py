@@ -6,14 +6,18 @@ equally likely, so a place in the run holds a positive with probability p / n, a
 positive follows the negative hypergeometric distribution. The formulas below use nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+AT_ONCE = 1_000_000
+"""About so many candidates are sorted at once."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,32 @@ def auc(runs: TieRuns) -> Floats:
 def ranking_metrics(scores: ArrayLike, labels: ArrayLike, examples: ArrayLike, ks: Sequence[int]) -> dict[str, Floats]:
     """Every metric by name (`recall@3`, ..., `auc`), one value per example; arguments as for `tie_runs`.
 
-    NaN where a metric is undefined: all of them without a positive, `auc` also without a negative.
+    NaN where a metric is undefined: all of them without a positive, `auc` also without a negative. Many candidates are
+    looked at in parts of whole examples, so that memory holds little beside the arguments.
     """
-    runs = tie_runs(scores, labels, examples)
+    score, label = np.asarray(scores, dtype=np.float64), np.asarray(labels)
+    example = np.asarray(examples, dtype=np.int64)
+    if (np.diff(example) < 0).any():
+        order = np.argsort(example, kind="stable")
+        score, label, example = score[order], label[order], example[order]
+    found = [
+        _metrics(tie_runs(score[part], label[part], example[part] - example[part.start]), ks)
+        for part in example_parts(example)
+    ]
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+
+def _metrics(runs: TieRuns, ks: Sequence[int]) -> dict[str, Floats]:
     kinds = {"recall": recall, "mrr": mrr, "ndcg": ndcg, "hit": hit}
     return {f"{name}@{k}": metric(runs, k) for name, metric in kinds.items() for k in ks} | {"auc": auc(runs)}
+
+
+def example_parts(example: Ints) -> Iterator[slice]:
+    """Runs of whole examples of about `AT_ONCE` candidates; `example` is sorted."""
+    starts = np.flatnonzero(np.diff(example, prepend=-1))
+    first = starts[np.flatnonzero(np.diff(starts // AT_ONCE, prepend=-1))]
+    for begin, end in pairwise([*first.tolist(), example.size]):
+        yield slice(begin, end)
 
 
 def _first_positive(runs: TieRuns, k: int) -> tuple[Floats, Floats]:

@@ -6,7 +6,6 @@ import polars as pl
 
 from trsr.config import EvaluationConfig
 from trsr.evaluation.comparisons import Comparison, Pair, compare
-from trsr.evaluation.evaluate import Evaluation
 from trsr.evaluation.run_groups import Row, RunGroup
 
 
@@ -27,7 +26,7 @@ def setting_tests(group: RunGroup) -> list[Comparison]:
             frames += [frame for row in rows if (frame := _frame(row, group.lead)) is not None]
     if not pairs or not _same_users(frames):
         return []
-    return compare(Evaluation(group.metrics, pl.concat(frames), ""), pairs, EvaluationConfig())
+    return compare(pl.concat(frames), pairs, EvaluationConfig())
 
 
 def _frame(row: Row, metric: str) -> pl.DataFrame | None:

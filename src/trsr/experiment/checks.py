@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from trsr.config import ExperimentConfig, RankerMethod
-from trsr.data.columns import EXAMPLE, LABEL, TEST, TRAIN, VALID
+from trsr.data.columns import EXAMPLE, TEST, TRAIN, USER, VALID
 from trsr.evaluation.evaluate import CHANCE, evaluate
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.tasks import Task, Tasks
@@ -43,7 +43,7 @@ def _entry(check: str, good: bool, detail: str) -> dict[str, str]:
 def _negatives(tasks: Tasks, split: str, members: Sequence[Task]) -> dict[str, str]:
     wrong = 0
     for task in members:
-        taken = {*tasks.whole_history(task), _target(task)}
+        taken = {*tasks.whole_history(task), *task.targets}
         pairs = zip(task.request.candidates, task.labels, strict=True)
         wrong += any(label == 0 and item in taken for item, label in pairs)
     return _entry(
@@ -54,8 +54,9 @@ def _negatives(tasks: Tasks, split: str, members: Sequence[Task]) -> dict[str, s
 
 
 def _repeats(tasks: Tasks, test: Sequence[Task]) -> dict[str, str]:
-    repeats = sum(_target(task) in tasks.whole_history(task) for task in test)
-    detail = f"{repeats} of {len(test)} targets are repeats of an item that the user had before"
+    is_repeat = [target in tasks.whole_history(task) for task in test for target in task.targets]
+    repeats = sum(is_repeat)
+    detail = f"{repeats} of {len(is_repeat)} targets are repeats of an item that the user had before"
     return _entry("targets are new to the user", repeats == 0, detail)
 
 
@@ -64,9 +65,10 @@ def _constant(tasks: Tasks, config: ExperimentConfig) -> dict[str, str]:
     constant = candidates.select(EXAMPLE, "item_id", pl.lit(0.0).alias("score"))
     metrics = evaluate(candidates, {"constant": constant}, config.evaluation).metrics
     same = all(metrics["constant"][name]["mean"] == metrics[CHANCE][name]["mean"] for name in metrics[CHANCE])
-    share = candidates.group_by(EXAMPLE).agg(pl.len(), pl.col(LABEL).sum())
+    sizes = candidates.group_by(EXAMPLE).agg(pl.col(USER).first(), pl.len())
     k = config.evaluation.ks[0]
-    expected = float(share.select((k / pl.col("len")).clip(upper_bound=1.0).mean()).item())
+    shares = sizes.group_by(USER).agg((k / pl.col("len")).clip(upper_bound=1.0).mean().alias("share"))
+    expected = float(shares.select(pl.col("share").mean()).item())
     got = next(value["mean"] for name, value in metrics["constant"].items() if name.startswith(f"recall@{k}"))
     detail = f"recall@{k} of a constant scorer {got:.4f}, k/n {expected:.4f}"
     return _entry("a constant scorer gets chance", same and abs(got - expected) < 1e-9, detail)
@@ -80,21 +82,19 @@ def _titles(
     method: RankerMethod,
     config: ExperimentConfig,
 ) -> dict[str, str]:
-    """Is the target's id or first attribute in the summary or in the text of the recent items of its prompt?"""
+    """Is a target's id or first attribute in the summary or in the text of the recent items of its prompt?"""
     of_method = summaries.filter(pl.col("method") == method)
     text = dict(of_method.select(EXAMPLE, "summary").iter_rows())
     title_of = tasks.dataset.attributes[0]
     fresh = repeated = 0
     for task in members:
-        target = _target(task)
         recent = config.prompt_of(method).latest(task.request.history)
         shown = [str(tasks.catalogue[item][name] or "") for item in recent for name in tasks.dataset.attributes]
         prefix = _plain(" | ".join([text.get(task.request.example_id, ""), *shown]))
-        title, target_id = _plain(str(tasks.catalogue[target][title_of] or "")), _plain(target)
-        is_named = len(title) >= _SHORTEST and title in prefix
-        is_numbered = len(target_id) >= _SHORTEST and re.search(rf"(?<!\w){re.escape(target_id)}(?!\w)", prefix)
-        if is_named or is_numbered or target in recent:
-            is_repeat = target in tasks.whole_history(task)
+        titles = {target: _plain(str(tasks.catalogue[target][title_of] or "")) for target in task.targets}
+        told = {target for target in task.targets if target in recent or _is_in(prefix, titles[target], target)}
+        if told:
+            is_repeat = told <= set(tasks.whole_history(task))
             repeated += is_repeat
             fresh += not is_repeat
     detail = (
@@ -102,6 +102,13 @@ def _titles(
         f"{repeated} of one that repeats"
     )
     return _entry(f"the target is not in its own prompt ({method}, {split})", fresh == 0, detail)
+
+
+def _is_in(prefix: str, title: str, item: str) -> bool:
+    """Whether a plain prefix holds the plain title or the id of an item."""
+    item = _plain(item)
+    is_numbered = len(item) >= _SHORTEST and re.search(rf"(?<!\w){re.escape(item)}(?!\w)", prefix) is not None
+    return is_numbered or (len(title) >= _SHORTEST and title in prefix)
 
 
 def _plain(text: str) -> str:
@@ -124,7 +131,3 @@ def _shortened(scoring: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
         )
         for name, counts in scoring.items()
     ]
-
-
-def _target(task: Task) -> str:
-    return task.request.candidates[task.labels.index(1)]

@@ -23,11 +23,10 @@ from trsr.data.columns import EXAMPLE, TEST, TRAIN, VALID
 from trsr.data.reading import read_table
 from trsr.data.scoring import Scorer
 from trsr.errors import ConfigError
-from trsr.evaluation.comparisons import compare_run
-from trsr.evaluation.evaluate import evaluate
 from trsr.evaluation.report import write_report
 from trsr.experiment.baselines import fit_data, tuned_baseline
 from trsr.experiment.checks import check_run
+from trsr.experiment.evaluating import evaluate_run
 from trsr.experiment.machine import describe_machine, fingerprint_models
 from trsr.experiment.mixing import check_mixable, write_mix
 from trsr.experiment.run_folder import RunFolder
@@ -82,7 +81,7 @@ class _Experiment:
         for method in self.config.methods:
             self._tuned(method, summaries)
         self._mixes()
-        self._evaluate()
+        evaluate_run(self.folder, self.tasks, self.config)
         check_run(self.folder, self.tasks, self.config)
         tell_stories(self.folder, self.tasks, self.config)
         self.folder.update_manifest(finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
@@ -286,15 +285,6 @@ class _Experiment:
         for name, models in self.config.mixes.items():
             if not self.folder.scores(name).exists():
                 write_mix(self.folder, name, models, self.tasks)
-
-    def _evaluate(self) -> None:
-        paths = sorted((self.folder.path / "scores").glob("*.parquet"))
-        scores = {path.stem: read_table(path) for path in paths}
-        evaluation = evaluate(self.tasks.candidates[TEST], scores, self.config.evaluation)
-        self.folder.write_json("metrics.json", evaluation.metrics)
-        compared = compare_run(evaluation, self.config.evaluation, self.config.mixes)
-        self.folder.write_json("comparisons.json", [asdict(comparison) for comparison in compared])
-        self.folder.write_table("per_user.parquet", evaluation.per_user)
 
     @contextmanager
     def _told(self, name: str, title: str) -> Iterator[Progress | None]:

@@ -98,7 +98,7 @@ def _story(
     recent = config.prompt_of(method).latest(task.request.history)
     return {
         "user_id": task.request.user_id,
-        "target": text(task.request.candidates[task.labels.index(1)]),
+        "target": "; ".join(map(text, task.targets)),
         "model": model,
         "method": method,
         "blocks": [[text(item) for item in block] for block in profile.get("blocks", [])],

@@ -10,21 +10,29 @@ import polars as pl
 from trsr.config import ExperimentConfig
 from trsr.data.bookshop import make_bookshop
 from trsr.data.bookshop.oracle import Truth, read_truth
-from trsr.data.candidates import sample_candidates
-from trsr.data.columns import CUT, EXAMPLE, ITEM, LABEL, SPLIT, TEST, TRAIN, USER, VALID
+from trsr.data.columns import CUT, EXAMPLE, ITEM, LABEL, SPLIT, USER
 from trsr.data.dataset import Dataset
 from trsr.data.popularity import popularity_levels
 from trsr.data.scoring import RankingRequest
-from trsr.data.splits import Examples, make_examples
+from trsr.data.splits import Examples
+from trsr.experiment.candidates import make_candidates
 
 
 @dataclass(frozen=True)
 class Task:
-    """One example to rank or to learn from: the request, its labels and its place in the user's history."""
+    """One example to rank or to learn from: the request, its labels and its place in the user's history.
+
+    Labels are 1 for what the user took (one or, of an impression, several) and 0 for what they did not.
+    """
 
     request: RankingRequest
     labels: tuple[int, ...]
     cut: int
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The candidates with label 1."""
+        return tuple(item for item, label in zip(self.request.candidates, self.labels, strict=True) if label)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,19 +54,19 @@ class Tasks:
         return {row[ITEM]: row for row in self.dataset.items.iter_rows(named=True)}
 
     def of(self, split: str) -> list[Task]:
-        """The tasks of a split, in the order of its candidate set."""
+        """The tasks of a split, in the order of its candidate set; tasks share the text of item ids."""
         rows = {row[EXAMPLE]: row for row in self.examples.frame.filter(pl.col(SPLIT) == split).iter_rows(named=True)}
-        grouped = self.candidates[split].group_by(EXAMPLE, maintain_order=True).agg(ITEM, LABEL)
-        return [
-            Task(
-                RankingRequest(
-                    example_id, rows[example_id][USER], tuple(self._history(rows[example_id])), tuple(items)
-                ),
-                tuple(labels),
-                rows[example_id][CUT],
-            )
-            for example_id, items, labels in grouped.iter_rows()
-        ]
+        frame = self.candidates[split]
+        ids = {item: item for item in self.dataset.items[ITEM]}
+        runs = frame[EXAMPLE].rle()
+        tasks, begin = [], 0
+        for example_id, length in zip(*(runs.struct[name].to_list() for name in ("value", "len")), strict=True):
+            part, row = frame[begin : begin + length], rows[example_id]
+            items, labels = (ids[item] for item in part[ITEM].to_list()), tuple(part[LABEL].to_list())
+            request = RankingRequest(example_id, row[USER], tuple(self._history(row)), tuple(items))
+            tasks.append(Task(request, labels, row[CUT]))
+            begin += length
+        return tasks
 
     def whole_history(self, task: Task) -> Sequence[str]:
         """All items before the target, also those that `data.max_history` leaves out of the request."""
@@ -71,18 +79,7 @@ class Tasks:
 def make_tasks(config: ExperimentConfig) -> Tasks:
     """Load or make the data, split it and draw candidates; the same for the same settings and data."""
     dataset, truth = _load(config)
-    examples = make_examples(dataset, config.split, config.data, config.seed)
-    negatives = {TRAIN: config.candidates.train_negatives, VALID: config.candidates.negatives}
-    candidates = {
-        split: sample_candidates(
-            examples.frame.filter(pl.col(SPLIT) == split),
-            dataset.interactions,
-            dataset.items[ITEM],
-            negatives.get(split, config.candidates.negatives),
-            config.seed + offset,
-        )
-        for offset, split in enumerate((TRAIN, VALID, TEST))
-    }
+    examples, candidates = make_candidates(dataset, config)
     levels = config.prompt.popularity_levels
     popularity = popularity_levels(examples.fit_events, levels) if levels else None
     return Tasks(dataset, examples, candidates, truth, popularity)
