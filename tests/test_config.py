@@ -13,6 +13,7 @@ from trsr.config import (
     BackendConfig,
     BookshopConfig,
     CandidateConfig,
+    CheckConfig,
     CleaningConfig,
     ColumnMap,
     DataConfig,
@@ -107,6 +108,7 @@ SETTINGS = {
         EmbeddingConfig, model=st.none() | text, dtype=st.sampled_from(["auto", "float32"]), item_tokens=st.just(8)
     ),
     EvaluationConfig: st.builds(EvaluationConfig, ks=st.lists(positive, min_size=1), seed=seeds),
+    CheckConfig: st.builds(CheckConfig, control_examples=st.integers(0, 10**6), control_negatives=positive),
 }
 COLUMNS = st.builds(
     ColumnMap, user=text, item=text, time=st.none() | text, attributes=st.none() | st.dictionaries(text, text)
@@ -149,6 +151,7 @@ SETTINGS[ExperimentConfig] = st.builds(
     summaries=SETTINGS[SummaryConfig],
     training=SETTINGS[TrainingConfig],
     evaluation=SETTINGS[EvaluationConfig],
+    checks=SETTINGS[CheckConfig],
 )
 
 

@@ -1,6 +1,7 @@
 """Settings of every component, one class each: pydantic models that refuse unknown keys and round-trip through YAML."""
 
 from trsr.config.baselines import BaselineName, EmbeddingConfig
+from trsr.config.checks import CheckConfig
 from trsr.config.data import BookshopConfig, CandidateConfig, DataConfig, SplitConfig
 from trsr.config.experiment import EvaluationConfig, ExperimentConfig, SummaryMethod, load_experiment, with_data_path
 from trsr.config.importing import CleaningConfig, ColumnMap, FilterConfig, ImportConfig, TableConfig, TablesConfig
@@ -14,6 +15,7 @@ __all__ = [
     "BaselineName",
     "BookshopConfig",
     "CandidateConfig",
+    "CheckConfig",
     "CleaningConfig",
     "ColumnMap",
     "DataConfig",

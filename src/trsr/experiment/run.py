@@ -28,6 +28,7 @@ from trsr.evaluation.evaluate import evaluate
 from trsr.evaluation.report import write_report
 from trsr.experiment.baselines import fit_data, tuned_baseline
 from trsr.experiment.checks import check_run
+from trsr.experiment.checks.controls import is_controlled, score_controls
 from trsr.experiment.machine import describe_machine, fingerprint_models
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.scoring import Note, score_tasks
@@ -192,7 +193,7 @@ class _Experiment:
     def _baselines(self) -> None:
         data = fit_data(self.tasks, self.config)
         for name in self.config.baselines:
-            if not self.folder.scores(name).exists():
+            if not (self.folder.scores(name).exists() and is_controlled(self.folder, self.config, name)):
                 with self._timed(f"tune {name}"):
                     scorer = tuned_baseline(name, data, self.folder, self.config.seed)
                 self._score(name, scorer)
@@ -269,6 +270,7 @@ class _Experiment:
         if not self.folder.scores(name).exists():
             with self._timed(f"score {name}"):
                 score_tasks(self.folder, name, scorer, self.tasks.of(TEST), note)
+        score_controls(self.folder, self.tasks, self.config, name, scorer, self._timed)
 
     def _evaluate(self) -> None:
         paths = sorted((self.folder.path / "scores").glob("*.parquet"))

@@ -19,11 +19,19 @@ from trsr.data.splits import Examples, make_examples
 
 @dataclass(frozen=True)
 class Task:
-    """One example to rank or to learn from: the request, its labels and its place in the user's history."""
+    """One example to rank or to learn from: the request, its labels and its place in the user's history.
+
+    Labels are 1 for what the user took (one or, of an impression, several) and 0 for what they did not.
+    """
 
     request: RankingRequest
     labels: tuple[int, ...]
     cut: int
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The candidates with label 1."""
+        return tuple(item for item, label in zip(self.request.candidates, self.labels, strict=True) if label)
 
 
 @dataclass(frozen=True, eq=False)

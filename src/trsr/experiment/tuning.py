@@ -37,6 +37,7 @@ def keep_tuned(
     folder.write_json(f"training/{name}.json", log.as_dict())  # last, for it says that all of this is done
     shutil.rmtree(folder.checkpoints(name), ignore_errors=True)  # DeepSpeed writes none
     shutil.rmtree(folder.score_parts(name), ignore_errors=True)  # of an earlier ranker of this name
+    shutil.rmtree(folder.controls(name), ignore_errors=True)  # of the same
 
 
 def prompt_counts(prompts: RankingPrompts) -> dict[str, int]:
