@@ -177,7 +177,10 @@ def _judge_places(found: Exchange) -> tuple[bool, str]:
     detail = f"scores change by {found.change:.2%} of their spread, {found.examples} examples"
     if found.change <= SAME:
         return True, detail
-    return False, f"{detail}; the order of the candidates decides: score each alone, or report the mean over orders"
+    return (
+        False,
+        f"{detail}; the place or the other candidates decide: score each alone, or report the mean over orders",
+    )
 
 
 def _user_aucs(scored: pl.DataFrame) -> Floats:

@@ -2,7 +2,7 @@
 
 - history: the summary, the recent items and the id of another user of the sample;
 - texts: every item of the catalogue shown with the text of another one (only for what reads texts when it scores);
-- places: the same candidates in another order.
+- places: the same candidates in another order, among fewer.
 
 The scores are kept as `controls/MODEL/KIND.parquet` as they are made; `control_results` says what they mean.
 """
@@ -34,12 +34,11 @@ _WITHOUT_HISTORY = ("popularity", "recent_popularity")  # by what they are
 
 @dataclass(frozen=True)
 class _Sample:
-    """Test examples that take part: `whole`, and as `tasks` with all targets and some of the negatives.
+    """Test examples that take part, each with all targets and some of the negatives.
 
     `donors` has for each the place of another user's example, None where there is no other user.
     """
 
-    whole: Sequence[Task]
     tasks: Sequence[Task]
     donors: Sequence[int | None]
 
@@ -82,7 +81,7 @@ def _draw(tasks: Tasks, config: ExperimentConfig) -> _Sample:
         next((other for other in order[place[index] :] + order[: place[index]] if users[other] != user), None)
         for index, user in enumerate(users)
     ]
-    return _Sample(chosen, [_smaller(task, config.checks.control_negatives, rng) for task in chosen], donors)
+    return _Sample([_smaller(task, config.checks.control_negatives, rng) for task in chosen], donors)
 
 
 def _smaller(task: Task, negatives: int, rng: np.random.Generator) -> Task:
@@ -109,7 +108,7 @@ def _exchange(kind: Kind, scorer: Scorer, sample: _Sample, tasks: Tasks, seed: i
         assert isinstance(scorer, RankerScorer)
         return _anew(scorer, _other_texts(tasks, sample.tasks, seed), scorer.summaries), sample.tasks
     rng = generator(seed, "controls, places")
-    members = sample.whole[:_PLACE_EXAMPLES]
+    members = sample.tasks[:_PLACE_EXAMPLES]
     moved = [_with_candidates(task, rng.permutation(len(task.labels)).tolist()) for task in members]
     return _anew(scorer, tasks.catalogue, scorer.summaries) if isinstance(scorer, RankerScorer) else scorer, moved
 
