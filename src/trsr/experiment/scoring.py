@@ -24,7 +24,7 @@ def score_tasks(folder: RunFolder, name: str, scorer: Scorer, tasks: Sequence[Ta
 
 def score_into(path: Path, name: str, scorer: Scorer, tasks: Sequence[Task], note: Note = str) -> None:
     """Write the scores of tasks into one file, kept in parts beside it until they are whole; `name` is shown."""
-    parts = path.with_name(f"{path.stem}.parts")
+    parts = path.with_suffix(".parts")
     groups = [tasks[start : start + _PART] for start in range(0, len(tasks), _PART)]
     with stage(f"scoring {name}", len(tasks)) as progress:
         for index, group in enumerate(groups):
