@@ -19,7 +19,8 @@ def candidates_of(rng, examples=EXAMPLES, size=SIZE, targets=1):
         labels = np.zeros(size, dtype=int)
         labels[rng.permutation(size)[:targets]] = 1
         rows += [(f"e{example}", f"u{example}", f"i{place}", int(label)) for place, label in enumerate(labels)]
-    return pl.DataFrame(rows, schema=["example_id", "user_id", "item_id", "label"], orient="row")
+    frame = pl.DataFrame(rows, schema=["example_id", "user_id", "item_id", "label"], orient="row")
+    return frame.with_columns(source=pl.lit("uniform"))
 
 
 def scored(candidates, values):
@@ -159,6 +160,19 @@ def test_targets_that_come_first_too_often_are_found(targets):
     assert line["detail"].endswith(
         "p = .000; a scorer that knows the order knows the target: shuffle the candidates of every example"
     )
+
+
+def test_candidates_in_the_order_of_the_data_are_told_and_not_marked():
+    """An impression is shown in an order that knows something, so a fair scorer goes with the place."""
+    rng = np.random.default_rng(2)
+    candidates = candidates_of(rng).with_columns(source=pl.lit("impression"))
+    values = fair(candidates, rng) - 0.3 * place_of(candidates)
+    first = candidates.sort("example_id", "label", descending=[False, True], maintain_order=True)
+    for line in (score_places("placed", scored(candidates, values), 3, 1), target_places(first)):
+        assert line["result"] == "ok"
+        assert line["detail"].endswith(
+            "told only, for these candidates stand in the order of the data, which may know something"
+        )
 
 
 def test_many_examples_are_looked_at_by_sample():

@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 
-from trsr.data.columns import EXAMPLE, LABEL
+from trsr.data.columns import EXAMPLE, IMPRESSION, LABEL, SOURCE
 from trsr.data.seeds import generator
 from trsr.evaluation.metrics import Floats, Ints
 from trsr.evaluation.table import number
@@ -18,6 +18,8 @@ LEAST_CORRELATION = 0.02
 """Effects below are not worth a look, however many examples show them."""
 
 _THIRDS = ("first", "middle", "last")
+_IN_ORDER_OF_DATA = (IMPRESSION, "catalogue")
+_TOLD = "; told only, for these candidates stand in the order of the data, which may know something"
 
 
 def target_places(candidates: pl.DataFrame) -> Entry:
@@ -38,6 +40,8 @@ def target_places(candidates: pl.DataFrame) -> Entry:
     mean = float((total / (p * np.maximum(n - 1, 1))).mean())
     chance = 2 * NormalDist().cdf(-abs(z))
     detail = f"on average {mean:.0%} of the way through the list, 50 % by chance; p = {number(chance)}"
+    if not _are_drawn(candidates):
+        return entry("targets stand at random places", True, detail + _TOLD)
     good = chance > SIGNIFICANCE
     if not good:
         detail += "; a scorer that knows the order knows the target: shuffle the candidates of every example"
@@ -60,10 +64,18 @@ def score_places(name: str, scored: pl.DataFrame, k: int, seed: int) -> Entry:
         f"correlation of score and place among negatives {number(correlation)} (p = {number(p_scores)}); recall@{k} of "
         f"targets by third of the list: {told} (p = {number(p_hits)})"
     )
+    check = f"the place in the list does not matter ({name})"
+    if not _are_drawn(scored):
+        return entry(check, True, detail + _TOLD)
     good = (p_scores > SIGNIFICANCE or abs(correlation) < LEAST_CORRELATION) and p_hits > SIGNIFICANCE
     if not good:
         detail += "; the model goes by the place: score each candidate alone, or shuffle and average"
-    return entry(f"the place in the list does not matter ({name})", good, detail)
+    return entry(check, good, detail)
+
+
+def _are_drawn(candidates: pl.DataFrame) -> bool:
+    """Whether the order of the candidates was drawn, as it is where the negatives were."""
+    return not candidates[SOURCE].is_in(list(_IN_ORDER_OF_DATA)).any()
 
 
 def _correlation(negatives: pl.DataFrame) -> tuple[float, float]:
