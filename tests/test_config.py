@@ -13,6 +13,7 @@ from trsr.config import (
     BackendConfig,
     BookshopConfig,
     CandidateConfig,
+    CheckConfig,
     CleaningConfig,
     ColumnMap,
     DataConfig,
@@ -116,6 +117,7 @@ SETTINGS = {
     EvaluationConfig: st.builds(
         EvaluationConfig, ks=st.lists(positive, min_size=1), rare_below=st.integers(2, 50), seed=seeds
     ),
+    CheckConfig: st.builds(CheckConfig, control_examples=st.integers(0, 10**6), control_negatives=positive),
 }
 COLUMNS = st.builds(
     ColumnMap, user=text, item=text, time=st.none() | text, attributes=st.none() | st.dictionaries(text, text)
@@ -158,6 +160,7 @@ SETTINGS[ExperimentConfig] = st.builds(
     summaries=SETTINGS[SummaryConfig],
     training=SETTINGS[TrainingConfig],
     evaluation=SETTINGS[EvaluationConfig],
+    checks=SETTINGS[CheckConfig],
 )
 
 

@@ -41,7 +41,12 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kill")
     base, shop = make_base(folder / "base"), make_shop(folder / "shop")
     config = write_config(
-        folder / "config.yaml", base, shop, methods=["none", "recurrent"], split={"max_train": 9, "max_valid": 3}
+        folder / "config.yaml",
+        base,
+        shop,
+        methods=["none", "recurrent"],
+        split={"max_train": 9, "max_valid": 3},
+        checks={"control_examples": 3, "control_negatives": 3},
     )
     with pytest.MonkeyPatch.context() as patch:
         done = watch(patch)

@@ -22,6 +22,7 @@ SETTINGS: dict[str, Any] = {
     "ranker": {"dtype": "float32", "pass_tokens": 512},
     "training": {"epochs": 1, "learning_rate": 1e-2, "examples_per_step": 3, "loss": "listwise"},
     "evaluation": {"ks": [3, 5], "resamples": 100},
+    "checks": {"control_examples": 0},
 }
 BOOKSHOP = BookshopConfig(books=60, readers=24, seed=5)
 

@@ -1,6 +1,7 @@
 """Settings of every component, one class each: pydantic models that refuse unknown keys and round-trip through YAML."""
 
 from trsr.config.baselines import BaselineName, EmbeddingConfig
+from trsr.config.checks import CheckConfig
 from trsr.config.data import BookshopConfig, CandidateConfig, CandidateSource, DataConfig, SplitConfig
 from trsr.config.experiment import (
     TUNED,
@@ -24,6 +25,7 @@ __all__ = [
     "BookshopConfig",
     "CandidateConfig",
     "CandidateSource",
+    "CheckConfig",
     "CleaningConfig",
     "ColumnMap",
     "DataConfig",

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from trsr.config.baselines import BaselineName, EmbeddingConfig
+from trsr.config.checks import CheckConfig
 from trsr.config.data import CandidateConfig, DataConfig, SplitConfig
 from trsr.config.ranking import PromptConfig, RankerConfig, TrainingConfig
 from trsr.config.settings import Count, Seed, Settings, parse_settings, read_yaml
@@ -53,6 +54,7 @@ class ExperimentConfig(Settings):
     ranker: RankerConfig = RankerConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    checks: CheckConfig = CheckConfig()
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -94,7 +94,10 @@ def compare_with(evaluation: Evaluation, against: str, config: EvaluationConfig)
 
 
 def compare(per_user: pl.DataFrame, pairs: Sequence[Pair], config: EvaluationConfig) -> list[Comparison]:
-    """Test pairs of models on the users that all ranked for (`Evaluation.per_user`); all tests of one `family` are corrected together."""
+    """Test pairs of models on the users that all ranked for, with the values of `Evaluation.per_user`.
+
+    All tests of one `family` are corrected together.
+    """
     if not pairs:
         return []
     values = _values(per_user)

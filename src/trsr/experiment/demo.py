@@ -33,5 +33,6 @@ def demo_config(quick: bool) -> ExperimentConfig:
             "examples_per_step": 2,
             "lora_dropout": 0.0,
         },
+        "checks": {"control_examples": 2 if quick else 20, "control_negatives": 4},
     }
     return parse_settings(ExperimentConfig, values, "demo")

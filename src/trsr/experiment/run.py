@@ -26,11 +26,12 @@ from trsr.errors import ConfigError
 from trsr.evaluation.report import write_report
 from trsr.experiment.baselines import fit_data, tuned_baseline
 from trsr.experiment.checks import check_run
+from trsr.experiment.checks.controls import is_controlled, score_controls
 from trsr.experiment.evaluating import evaluate_run
 from trsr.experiment.machine import describe_machine, fingerprint_models
 from trsr.experiment.mixing import check_mixable, write_mix
 from trsr.experiment.run_folder import RunFolder
-from trsr.experiment.scoring import Note, score_tasks
+from trsr.experiment.scoring import Note, score_into
 from trsr.experiment.stories import tell_stories
 from trsr.experiment.summaries import open_summarizer, summarize_tasks
 from trsr.experiment.tasks import Tasks, make_tasks
@@ -199,7 +200,7 @@ class _Experiment:
     def _baselines(self) -> None:
         data = fit_data(self.tasks, self.config)
         for name in self.config.baselines:
-            if self._unscored(name):
+            if self._unscored(name) or not is_controlled(self.folder, self.config, name):
                 with self._timed(f"tune {name}"):
                     scorer = tuned_baseline(name, data, self.folder, self.config.seed)
                 self._score(name, scorer)
@@ -278,8 +279,10 @@ class _Experiment:
 
     def _score(self, name: str, scorer: Scorer, note: Note = str) -> None:
         for split in self._unscored(name):
-            with self._timed(f"score {name}" if split == TEST else f"score {name}, {split}"):
-                score_tasks(self.folder, name, scorer, self.tasks.of(split), note, split)
+            told = name if split == TEST else f"{name}, {split}"
+            with self._timed(f"score {told}"):
+                score_into(self.folder.scores(name, split), told, scorer, self.tasks.of(split), note)
+        score_controls(self.folder, self.tasks, self.config, name, scorer, self._timed)
 
     def _mixes(self) -> None:
         for name, models in self.config.mixes.items():

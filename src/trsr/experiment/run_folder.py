@@ -61,6 +61,14 @@ class RunFolder:
         """Parts of the scores of one model, until they are whole."""
         return self.scores(model, split).with_suffix(".parts")
 
+    def controls(self, model: str) -> Path:
+        """Where the controls of one model are kept (`trsr.experiment.checks.controls`)."""
+        return self.path / "controls" / model
+
+    def control(self, model: str, kind: str) -> Path:
+        """Scores of one model in one of its controls."""
+        return self.controls(model) / f"{kind}.parquet"
+
     def choice(self, baseline: str) -> Path:
         """The settings of one baseline: the chosen ones and every one tried."""
         return self.path / "baselines" / f"{baseline}.json"

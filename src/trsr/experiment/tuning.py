@@ -39,6 +39,7 @@ def keep_tuned(
     shutil.rmtree(folder.checkpoints(name), ignore_errors=True)  # DeepSpeed writes none
     for split in (VALID, TEST):
         shutil.rmtree(folder.score_parts(name, split), ignore_errors=True)  # of an earlier ranker of this name
+    shutil.rmtree(folder.controls(name), ignore_errors=True)  # of the same
 
 
 def prompt_counts(prompts: RankingPrompts) -> dict[str, int]:

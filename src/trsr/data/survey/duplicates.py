@@ -101,7 +101,12 @@ def _signed(items: pl.DataFrame, attributes: Sequence[str], rows: Ints, function
 
 def _texts(items: pl.DataFrame, attributes: Sequence[str], rows: Ints) -> pl.Series:
     texts = as_text(items[rows], tuple(attributes))
-    return texts.select(normalised(whole_text(list(attributes)).str.head(CHARACTERS_READ))).to_series()
+    return texts.select(compared_text(list(attributes))).to_series()
+
+
+def compared_text(attributes: list[str]) -> pl.Expr:
+    """What is compared of an item, once each attribute is text: the beginning of the whole, normalised."""
+    return normalised(whole_text(attributes).str.head(CHARACTERS_READ))
 
 
 def _pair(
