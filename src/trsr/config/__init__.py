@@ -3,6 +3,7 @@
 from trsr.config.baselines import BaselineName, EmbeddingConfig
 from trsr.config.data import BookshopConfig, CandidateConfig, DataConfig, SplitConfig
 from trsr.config.experiment import EvaluationConfig, ExperimentConfig, SummaryMethod, load_experiment, with_data_path
+from trsr.config.grid import Cell, Grid, is_grid, load_grid
 from trsr.config.importing import CleaningConfig, ColumnMap, FilterConfig, ImportConfig, TableConfig, TablesConfig
 from trsr.config.ranking import AttentionPath, PromptConfig, RankerConfig, TrainingConfig
 from trsr.config.settings import Seed, Settings, dump_yaml, parse_settings, read_yaml
@@ -14,6 +15,7 @@ __all__ = [
     "BaselineName",
     "BookshopConfig",
     "CandidateConfig",
+    "Cell",
     "CleaningConfig",
     "ColumnMap",
     "DataConfig",
@@ -21,6 +23,7 @@ __all__ = [
     "EvaluationConfig",
     "ExperimentConfig",
     "FilterConfig",
+    "Grid",
     "ImportConfig",
     "PromptConfig",
     "RankerConfig",
@@ -33,7 +36,9 @@ __all__ = [
     "TablesConfig",
     "TrainingConfig",
     "dump_yaml",
+    "is_grid",
     "load_experiment",
+    "load_grid",
     "parse_settings",
     "read_yaml",
     "with_data_path",

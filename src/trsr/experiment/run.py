@@ -31,6 +31,7 @@ from trsr.experiment.checks import check_run
 from trsr.experiment.machine import describe_machine, fingerprint_models
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.scoring import Note, score_tasks
+from trsr.experiment.sharing import Sharing, untuned_method
 from trsr.experiment.stories import tell_stories
 from trsr.experiment.summaries import open_summarizer, summarize_tasks
 from trsr.experiment.tasks import Tasks, make_tasks
@@ -45,11 +46,14 @@ from trsr.summaries.export import SummaryRow, summaries_frame
 from trsr.summaries.store import SummaryStore
 
 
-def run_experiment(config: ExperimentConfig, out: Path) -> Path:
-    """Run or continue the experiment in folder `out`; gives `out`. Raises the errors of `trsr.errors`."""
+def run_experiment(config: ExperimentConfig, out: Path, sharing: Sharing | None = None) -> Path:
+    """Run or continue the experiment in folder `out`; gives `out`. Raises the errors of `trsr.errors`.
+
+    `sharing` is what it has in common with other runs.
+    """
     refuse_several("trsr run")
     check_installed(config.baselines)
-    return _Experiment(config, RunFolder.open(out, config)).run()
+    return _Experiment(config, RunFolder.open(out, config), sharing).run()
 
 
 def train_one(config: ExperimentConfig, method: str, out: Path) -> tuple[Path, dict[str, Any]]:
@@ -66,12 +70,14 @@ def train_one(config: ExperimentConfig, method: str, out: Path) -> tuple[Path, d
 
 
 class _Experiment:
-    def __init__(self, config: ExperimentConfig, run: RunFolder) -> None:
-        self.config, self.folder = config, run
+    def __init__(self, config: ExperimentConfig, run: RunFolder, sharing: Sharing | None = None) -> None:
+        self.config, self.folder, self.sharing = config, run, sharing
 
     def run(self) -> Path:
         self._record_start()
         summaries = self._summaries()
+        if self.sharing is not None:
+            self.sharing.take(self.folder, self.config, self.tasks, summaries)
         self._baselines()
         if self.config.methods:
             self._untuned(summaries)
@@ -169,7 +175,8 @@ class _Experiment:
     def _write_summaries(self, methods: Sequence[str]) -> None:
         tasks = [task for split in (TRAIN, VALID, TEST) for task in self.tasks.of(split)]
         rows: list[SummaryRow] = []
-        place = self.config.summaries.store or self.folder.path / "summaries.sqlite"
+        own = self.folder.path / "summaries.sqlite" if self.sharing is None else self.sharing.store
+        place = self.config.summaries.store or own
         if methods:
             with (
                 self._timed("summaries"),
@@ -201,7 +208,7 @@ class _Experiment:
             self._score("oracle", Oracle(self.tasks.truth, cuts))
 
     def _untuned(self, summaries: Mapping[str, Mapping[str, str]]) -> None:
-        method = "none" if "none" in self.config.methods else self.config.methods[0]
+        method = untuned_method(self.config)
         if not self._is_scored("untuned"):
             self._score_with(self.ranker, "untuned", summaries[method])
 
