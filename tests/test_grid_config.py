@@ -123,8 +123,8 @@ def test_a_cell_with_summaries_gets_the_ranker_that_reads_recent_items_in_their_
     ("values", "sentence"),
     [
         (
-            {"grid": {"prompt.recent": [1]}},
-            "grid: prompt.recent: unknown setting; known under prompt: template, recent_items",
+            {"grid": {"prompt.recnt": [1]}},
+            "grid: prompt.recnt: unknown setting; known under prompt: template, ",
         ),
         (
             {"cells": {"a": {"promt.recent_items": 1}}},

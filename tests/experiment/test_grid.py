@@ -17,6 +17,7 @@ from trsr.errors import ConfigError, DataError
 from trsr.experiment import grid as grid_module
 from trsr.experiment.grid import plan_grid, run_grid
 from trsr.experiment.run import run_experiment
+from trsr.experiment.sharing import models_of
 from trsr.llm.memory import RAN_OUT
 
 CELLS = {
@@ -24,12 +25,19 @@ CELLS = {
     "pairwise": {"training.loss": "pairwise"},
     "small-blocks": {"summaries.block_size": 2},
 }
-TAKEN = {
-    "base": {},
-    "short": {"popularity": "base", "item_knn": "base"},
-    "pairwise": {"popularity": "base", "item_knn": "base", "untuned": "base"},
-    "small-blocks": {"popularity": "base", "item_knn": "base", "untuned": "base", "trsr-none": "base"},
+BASELINES = ["popularity", "item_knn"]
+UNTOUCHED = {
+    "base": [],
+    "short": BASELINES,
+    "pairwise": [*BASELINES, "untuned"],
+    "small-blocks": [*BASELINES, "untuned"],
 }
+
+
+def taken_by(cell: str, models: list[str]) -> dict[str, str]:
+    """What a cell takes from the base: what its override does not reach."""
+    plain = [model for model in models if model.startswith("trsr-") and model != "trsr-recurrent"]
+    return dict.fromkeys(UNTOUCHED[cell] + (plain if cell == "small-blocks" else []), "base")
 
 
 def write_grid(path: Path, experiment: dict, **values) -> Path:
@@ -71,8 +79,8 @@ def world(tmp_path_factory):
     experiment = settings(
         make_base(folder / "base"),
         make_shop(folder / "shop"),
-        methods=["none", "recurrent"],
-        baselines=["popularity", "item_knn"],
+        methods=["recurrent", "none"],  # another order than that in which a cell gets them, taken ones first
+        baselines=BASELINES,
         split={"max_train": 6, "max_valid": 3, "max_test": 4},
     )
     write_grid(folder / "grid.yaml", experiment, cells=CELLS)
@@ -86,11 +94,13 @@ def world(tmp_path_factory):
 
 def test_models_with_the_same_inputs_are_taken_and_all_others_made(world):
     folder, _ = world
-    for cell, taken in TAKEN.items():
-        manifest = read(folder / "out" / cell, "manifest.json")
+    models = models_of(load_grid(folder / "grid.yaml").cells[0].config)
+    assert {"popularity", "item_knn", "untuned", "trsr-none", "trsr-recurrent"} <= set(models)
+    for cell in UNTOUCHED:
+        manifest, taken = read(folder / "out" / cell, "manifest.json"), taken_by(cell, models)
         assert manifest.get("taken", {}) == taken
         made = {name.removeprefix("score ") for name in manifest["seconds"] if name.startswith("score ")}
-        assert made == {"popularity", "item_knn", "untuned", "trsr-none", "trsr-recurrent", "oracle"} - set(taken)
+        assert made == {*models, "oracle"} - set(taken)
         for model in taken:
             scores = [folder / "out" / name / "scores" / f"{model}.parquet" for name in (cell, "base")]
             assert scores[0].samefile(scores[1])
@@ -100,9 +110,10 @@ def test_models_with_the_same_inputs_are_taken_and_all_others_made(world):
 def test_the_plan_says_before_what_is_shared(world):
     folder, _ = world
     grid = load_grid(folder / "grid.yaml")
-    assert {cell.name: plan.takes for cell, plan in zip(grid.cells, plan_grid(grid), strict=True)} == TAKEN
-    for plan in plan_grid(grid):
-        assert len(plan.makes) + len(plan.takes) == 5
+    for cell, plan in zip(grid.cells, plan_grid(grid), strict=True):
+        models = models_of(cell.config)
+        assert plan.takes == taken_by(cell.name, models)
+        assert plan.makes == [model for model in models if model not in plan.takes]
 
 
 def test_a_cell_ends_to_the_byte_as_a_run_of_its_settings_alone(world, tmp_path):
@@ -122,7 +133,7 @@ def test_a_call_for_a_summary_is_made_once_for_all_cells(world):
     folder, done = world
     calls = [what for what in done if what.startswith("call ")]
     assert len(calls) == len(set(calls)) > 0
-    made = {cell: read(folder / "out" / cell, "manifest.json")["summaries"]["of_these_made_now"] for cell in TAKEN}
+    made = {cell: read(folder / "out" / cell, "manifest.json")["summaries"]["of_these_made_now"] for cell in UNTOUCHED}
     assert made["base"]["calls"] > 0
     assert made["small-blocks"]["calls"] > 0
     assert {made[cell]["calls"] for cell in ("short", "pairwise")} == {0}
@@ -165,19 +176,20 @@ def test_a_model_begun_elsewhere_is_not_offered_to_other_cells(world, tmp_path):
     run_grid(grid, tmp_path / "out")
     assert read(base, "manifest.json")["inputs"]["trsr-none"] == ""
     taken = read(tmp_path / "out" / "resampled", "manifest.json")["taken"]
-    assert taken == dict.fromkeys(["popularity", "item_knn", "untuned", "trsr-recurrent"], "base")
+    assert taken == {model: "base" for model in models_of(grid.cells[0].config) if model != "trsr-none"}
 
 
 def test_a_killed_grid_ends_as_an_undisturbed_one_and_repeats_no_finished_work(world, tmp_path, monkeypatch):
     folder, whole = world
     out = tmp_path / "out"
     before = run_until_killed(folder / "grid.yaml", out, tmp_path / "log", "step", 10)
-    assert list(states(out).values()) == ["done", "done", "waiting", "waiting"]
+    assert (states(out)["base"], states(out)["small-blocks"]) == ("done", "waiting")
     after = watch(monkeypatch)
     run_grid(load_grid(folder / "grid.yaml"), out)
-    for cell in TAKEN:
+    for cell in UNTOUCHED:
         assert results(out / cell) == results(folder / "out" / cell)
-        assert read(out / cell, "manifest.json").get("taken", {}) == TAKEN[cell]
+        manifests = [read(run / cell, "manifest.json") for run in (out, folder / "out")]
+        assert manifests[0].get("taken") == manifests[1].get("taken")
     # the step that is told last was begun, and the process died before it
     assert sorted([*before[:-1], *after]) == sorted(whole)
 
@@ -188,7 +200,7 @@ def test_a_killed_grid_ends_as_an_undisturbed_one_and_repeats_no_finished_work(w
 @pytest.fixture
 def small(tmp_path):
     write_world(tmp_path / "world")
-    plain = world_config(tmp_path / "world", baselines=["popularity", "item_knn"]).model_dump(mode="json")
+    plain = world_config(tmp_path / "world", baselines=BASELINES).model_dump(mode="json")
     return tmp_path, plain
 
 

@@ -19,7 +19,7 @@ _SHORTEST = 4  # shorter titles and ids are found in any text
 def check_run(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> None:
     """Write `checks.json`: a list of {check, result ("ok" or "look"), detail}."""
     summaries = pl.read_parquet(folder.path / "summaries.parquet")
-    scoring = folder.read_manifest().get("scoring", {})  # none without an LLM
+    scoring = dict(sorted(folder.read_manifest().get("scoring", {}).items()))  # none without an LLM
     splits = {split: tasks.of(split) for split in (TRAIN, VALID, TEST)}
     checks = [
         *[_negatives(tasks, split, members) for split, members in splits.items()],
@@ -30,7 +30,7 @@ def check_run(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> None
             for method in config.methods
             for split, members in splits.items()
         ],
-        *[_ties(name, pl.read_parquet(folder.scores(name))) for name in sorted(scoring)],
+        *[_ties(name, pl.read_parquet(folder.scores(name))) for name in scoring],
         *_shortened(scoring),
     ]
     folder.write_json("checks.json", checks)
