@@ -1,19 +1,15 @@
 """What a user loses to a `kill -9`: the work in flight, and nothing else."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from experiment import watching
 from experiment.tiny_shop import TESTS, make_base, make_shop, write_config
+from experiment.watching import run_until_killed, watch
 from trsr.config import load_experiment
 from trsr.experiment.run import run_experiment
+from trsr.experiment.run_folder import RunFolder
 
-TESTS_FOLDER = Path(__file__).parents[1]
 RESULTS = (
     "candidates.parquet",
     "training_candidates.parquet",
@@ -24,15 +20,6 @@ RESULTS = (
 )
 # of a call, the batch in flight; of a score, the part of two in flight; a step is kept before the next begins
 IN_FLIGHT = {"call": 4, "step": 0, "score": 2}
-
-
-def watch(monkeypatch):
-    done = []
-    for owner, name, replacement in list(
-        watching.watched(lambda place, what: done.extend(f"{place} {name}" for name in what))
-    ):
-        monkeypatch.setattr(owner, name, replacement)
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +46,7 @@ def results_of(run: Path) -> dict[str, bytes]:
 
 
 def scoring_counts(run: Path):
-    return watching.run_module.RunFolder(run).read_manifest()["scoring"]
-
-
-def run_until_killed(config: Path, out: Path, log: Path, place: str, count: int) -> list[str]:
-    command = [sys.executable, "-m", "experiment.watching", *map(str, (config, out, log, place, count))]
-    environment = os.environ | {"PYTHONPATH": str(TESTS_FOLDER), "PYTHONWARNINGS": "ignore"}
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert process.returncode == -signal.SIGKILL, process.stderr
-    return log.read_text(encoding="utf-8").splitlines()
+    return RunFolder(run).read_manifest()["scoring"]
 
 
 @pytest.mark.parametrize(("place", "count"), [("call", 9), ("step", 5), ("score", TESTS + 5)])

@@ -2,27 +2,32 @@
 
     python watching.py CONFIG OUT LOG PLACE COUNT
 
-runs an experiment with a checkpoint after every step and parts of two scores, writes what the model did to LOG,
-one line each, and kills itself at the COUNT-th time that PLACE ("call", "step" or "score") is reached: behind the
-work of a call or a request and before it is stored, or before a training step.
+runs an experiment, or a grid of them, with a checkpoint after every step and parts of two scores, writes what the
+model did to LOG, one line each, and kills itself at the COUNT-th time that PLACE ("call", "step" or "score") is
+reached: behind the work of a call or a request and before it is stored, or before a training step.
 """
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from trsr.config import load_experiment
+import pytest
+
+from trsr.config import is_grid, load_experiment, load_grid, read_yaml
 from trsr.experiment import run as run_module
 from trsr.experiment import scoring
+from trsr.experiment.grid import run_grid
 from trsr.llm.local import LocalGenerator
 from trsr.ranking import training
 from trsr.ranking.ranker import Ranker
 
 Tell = Callable[[str, list[str]], None]
+_TESTS = Path(__file__).parents[1]
 
 
 def watched(tell: Tell) -> Iterator[tuple[Any, str, Any]]:
@@ -52,6 +57,24 @@ def watched(tell: Tell) -> Iterator[tuple[Any, str, Any]]:
     yield scoring, "_PART", 2
 
 
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that grows with what the models of this process do from here on."""
+    done: list[str] = []
+    for owner, name, replacement in list(watched(lambda place, what: done.extend(f"{place} {name}" for name in what))):
+        monkeypatch.setattr(owner, name, replacement)
+    return done
+
+
+def run_until_killed(config: Path, out: Path, log: Path, place: str, count: int) -> list[str]:
+    """Run this program until it has killed itself; gives what its models did."""
+    command = [sys.executable, "-m", "experiment.watching", *map(str, (config, out, log, place, count))]
+    paths = os.pathsep.join(filter(None, [str(_TESTS), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    return log.read_text(encoding="utf-8").splitlines()
+
+
 def main(config: str, out: str, log: str, place: str, count: str) -> None:
     left = int(count)
 
@@ -65,7 +88,10 @@ def main(config: str, out: str, log: str, place: str, count: str) -> None:
 
     for owner, name, replacement in list(watched(tell)):
         setattr(owner, name, replacement)
-    run_module.run_experiment(load_experiment(Path(config)), Path(out))
+    if is_grid(read_yaml(Path(config))):
+        run_grid(load_grid(Path(config)), Path(out))
+    else:
+        run_module.run_experiment(load_experiment(Path(config)), Path(out))
 
 
 if __name__ == "__main__":

@@ -53,12 +53,11 @@ def main() -> None:
         print(f"trsr: {' '.join(str(error).splitlines())}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
     except Exception as error:
-        from trsr.llm.memory import ran_out
+        from trsr.llm.memory import RAN_OUT, ran_out
 
         if not ran_out(error):
             raise
-        remedy = "lower summaries.batch_size or ranker.pass_tokens, or take a smaller dtype or model"
-        print(f"trsr: out of memory; {remedy}", file=sys.stderr)  # noqa: T201
+        print(f"trsr: {RAN_OUT}", file=sys.stderr)  # noqa: T201
         sys.exit(ModelError.exit_code)
 
 

@@ -12,6 +12,7 @@ from trsr.config.experiment import (
     load_experiment,
     with_data_path,
 )
+from trsr.config.grid import Cell, Grid, is_grid, load_grid
 from trsr.config.importing import CleaningConfig, ColumnMap, FilterConfig, ImportConfig, TableConfig, TablesConfig
 from trsr.config.ranking import AttentionPath, PromptConfig, RankerConfig, TrainingConfig
 from trsr.config.settings import Seed, Settings, dump_yaml, flat_settings, parse_settings, read_yaml
@@ -25,6 +26,7 @@ __all__ = [
     "BookshopConfig",
     "CandidateConfig",
     "CandidateSource",
+    "Cell",
     "CheckConfig",
     "CleaningConfig",
     "ColumnMap",
@@ -33,6 +35,7 @@ __all__ = [
     "EvaluationConfig",
     "ExperimentConfig",
     "FilterConfig",
+    "Grid",
     "ImportConfig",
     "PromptConfig",
     "RankerConfig",
@@ -47,7 +50,9 @@ __all__ = [
     "TrainingConfig",
     "dump_yaml",
     "flat_settings",
+    "is_grid",
     "load_experiment",
+    "load_grid",
     "parse_settings",
     "read_yaml",
     "with_data_path",

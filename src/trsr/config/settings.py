@@ -1,7 +1,8 @@
 """The base of all settings: pydantic models that refuse unknown keys and round-trip through YAML."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,11 +38,17 @@ def parse_settings(kind: type[S], values: Any, place: str) -> S:
         raise ConfigError(f"{place}: {field}{what}") from None
 
 
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The settings class of a field that is a section of its own, also of one that may be left out."""
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
+
+
 def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> str:
     for part in path:
-        annotation = kind.model_fields[str(part)].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        kind = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+        section = section_of(kind.model_fields[str(part)].annotation)
+        assert section is not None  # the setting that is unknown stands in it
+        kind = section
     return f"; known here: {', '.join(kind.model_fields)}"
 
 

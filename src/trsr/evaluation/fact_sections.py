@@ -108,7 +108,7 @@ def _facts(run: RunFiles) -> dict[str, str]:
         "run again": f"trsr run {run.path / 'config.yaml'} --out NEW" if run.config else None,
         "seed": run.settings.get("seed", manifest.get("seed")),
         "trsr": machine.get("trsr"),
-        "commit": machine.get("commit"),
+        "commit": manifest.get("commit"),
         "with": ", ".join(f"{name} {machine[name]}" for name in LIBRARIES if name in machine),
         "device": machine.get("device"),
         "threads": machine.get("threads"),

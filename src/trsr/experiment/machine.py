@@ -1,6 +1,7 @@
 """What a result was made on: versions of the libraries that decide it, the processor and the accelerator."""
 
 import platform
+import subprocess
 import sys
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -31,6 +32,20 @@ def describe_machine() -> dict[str, Any]:
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
     }
+
+
+def source_commit() -> str | None:
+    """The git commit of the sources that this package runs from; None where it was installed from elsewhere."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
 
 
 def fingerprint_models(config: ExperimentConfig) -> dict[str, str]:

@@ -14,8 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from trsr.baselines.oracle import Oracle
 from trsr.baselines.registry import check_installed
 from trsr.config import ExperimentConfig, RankerConfig, RankerMethod
@@ -28,18 +26,18 @@ from trsr.experiment.baselines import fit_data, tuned_baseline
 from trsr.experiment.checks import check_run
 from trsr.experiment.checks.controls import is_controlled, score_controls
 from trsr.experiment.evaluating import evaluate_run
-from trsr.experiment.machine import describe_machine, fingerprint_models
 from trsr.experiment.mixing import check_mixable, write_mix
+from trsr.experiment.recording import record_start
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.scoring import Note, score_into
+from trsr.experiment.sharing import Sharing, untuned_method
 from trsr.experiment.stories import tell_stories
 from trsr.experiment.summaries import open_summarizer, summarize_tasks
 from trsr.experiment.tasks import Tasks, make_tasks
 from trsr.experiment.tuning import keep_tuned, label, prompt_counts
 from trsr.llm.backend import Source
-from trsr.progress import say, stage
+from trsr.progress import stage
 from trsr.prompts.ranking import RankingPrompts
-from trsr.prompts.templates import TemplateSet
 from trsr.ranking.processes import is_main, main_first, part, refuse_several
 from trsr.ranking.ranker import Ranker, RankerScorer
 from trsr.ranking.training import Progress, train
@@ -47,12 +45,15 @@ from trsr.summaries.export import SummaryRow, summaries_frame
 from trsr.summaries.store import SummaryStore
 
 
-def run_experiment(config: ExperimentConfig, out: Path) -> Path:
-    """Run or continue the experiment in folder `out`; gives `out`. Raises the errors of `trsr.errors`."""
+def run_experiment(config: ExperimentConfig, out: Path, sharing: Sharing | None = None) -> Path:
+    """Run or continue the experiment in folder `out`; gives `out`. Raises the errors of `trsr.errors`.
+
+    `sharing` is what it has in common with other runs.
+    """
     refuse_several("trsr run")
     check_installed(config.baselines)
     check_mixable(config.mixes)
-    return _Experiment(config, RunFolder.open(out, config)).run()
+    return _Experiment(config, RunFolder.open(out, config), sharing).run()
 
 
 def train_one(config: ExperimentConfig, method: str, out: Path) -> tuple[Path, dict[str, Any]]:
@@ -70,12 +71,14 @@ def train_one(config: ExperimentConfig, method: str, out: Path) -> tuple[Path, d
 
 
 class _Experiment:
-    def __init__(self, config: ExperimentConfig, run: RunFolder) -> None:
-        self.config, self.folder = config, run
+    def __init__(self, config: ExperimentConfig, run: RunFolder, sharing: Sharing | None = None) -> None:
+        self.config, self.folder, self.sharing = config, run, sharing
 
     def run(self) -> Path:
         self._record_start()
         summaries = self._summaries()
+        if self.sharing is not None:
+            self.sharing.take(self.folder, self.config, self.tasks, summaries)
         self._baselines()
         if self.config.methods:
             self._untuned(summaries)
@@ -124,44 +127,8 @@ class _Experiment:
     def _record_start(self) -> None:
         """Save examples, candidates and the first lines of the manifest; refuse a folder made from other inputs."""
         started, tasks = time.monotonic(), self.tasks
-        fingerprints = {
-            "data": tasks.dataset.fingerprint,
-            "templates": TemplateSet(self.config.prompt.template).fingerprint,
-            **fingerprint_models(self.config),
-        }
-        for what, fingerprint in fingerprints.items():
-            self.folder.refuse_change(what, fingerprint)
-        self.folder.write_table("examples.parquet", tasks.examples.frame)
-        self.folder.write_table("candidates.parquet", tasks.candidates[TEST])
-        learning = pl.concat([tasks.candidates[TRAIN], tasks.candidates[VALID]])
-        self.folder.write_table("training_candidates.parquet", learning)
-        counts = {split: frame[EXAMPLE].n_unique() for split, frame in tasks.candidates.items()}
-        self.folder.update_manifest(
-            name=self.config.name,
-            seed=self.config.seed,
-            data={
-                "name": tasks.dataset.name,
-                "attributes": list(tasks.dataset.attributes),
-                "split": tasks.examples.by,
-                "examples": counts,
-                "cleaning": tasks.dataset.report.as_dict(),
-            },
-            fingerprints=fingerprints,
-            **self._machines(),
-            seconds={"data": round(time.monotonic() - started, 1)},
-        )
-        say(f"data: {'; '.join(tasks.dataset.report.lines())}")
-        say(
-            f"split by {tasks.examples.by}: {', '.join(f'{count} {split}' for split, count in counts.items())} examples"
-        )
-
-    def _machines(self) -> dict[str, Any]:
-        """The machine that the run was begun on, and the others that it was continued on."""
-        begun, now = self.folder.read_manifest().get("machine"), describe_machine()
-        others = self.folder.read_manifest().get("continued_on", [])
-        if begun is None or now == begun or now in others:
-            return {"machine": begun or now}
-        return {"continued_on": [*others, now]}
+        record_start(self.folder, tasks, self.config)
+        self.folder.update_manifest(seconds={"data": round(time.monotonic() - started, 1)})
 
     def _summaries(self) -> dict[str, dict[str, str]]:
         """Summaries by method and example id; made now or read from the run folder."""
@@ -177,7 +144,8 @@ class _Experiment:
     def _write_summaries(self, methods: Sequence[str]) -> None:
         tasks = [task for split in (TRAIN, VALID, TEST) for task in self.tasks.of(split)]
         rows: list[SummaryRow] = []
-        place = self.config.summaries.store or self.folder.path / "summaries.sqlite"
+        own = self.folder.path / "summaries.sqlite" if self.sharing is None else self.sharing.store
+        place = self.config.summaries.store or own
         if methods:
             with (
                 self._timed("summaries"),
@@ -209,7 +177,7 @@ class _Experiment:
             self._score("oracle", Oracle(self.tasks.truth, cuts))
 
     def _untuned(self, summaries: Mapping[str, Mapping[str, str]]) -> None:
-        method = "none" if "none" in self.config.methods else self.config.methods[0]
+        method = untuned_method(self.config)
         if not self._is_scored("untuned"):
             self._score_with(self.ranker, "untuned", summaries[method])
 

@@ -23,9 +23,11 @@ class RunFolder:
     def open(cls, path: Path, config: ExperimentConfig) -> "RunFolder":
         """Make the folder, or take up the run of the same settings that is there.
 
-        Raises `ConfigError` when the folder holds a run of other settings or cannot be written.
+        Raises `ConfigError` when the folder holds a run of other settings or a grid, or cannot be written.
         """
         folder, config = cls(path), with_data_path(config, Path.cwd())
+        if (path / "grid.json").exists():
+            raise ConfigError(f"{path}: holds a grid, not a run; give another --out")
         if folder.config.exists():
             changed = _first_difference(load_experiment(folder.config), config)
             if changed:

@@ -2,6 +2,8 @@
 
 import torch
 
+RAN_OUT = "out of memory; lower summaries.batch_size or ranker.pass_tokens, or take a smaller dtype or model"
+
 
 def free_bytes(device: torch.device) -> int:
     """Bytes that new tensors on `device` may take, as far as the system tells."""
