@@ -6,7 +6,9 @@ from functools import partial
 from itertools import chain
 from typing import IO
 
-SIZE = 32 * 2**20
+SIZE = 8 * 2**20
+"""Bytes read at once; of larger blocks the system is busy giving and taking the memory."""
+
 LONGEST = 64 * 2**20
 """A line with more bytes than this is no line of text; its first bytes are given, with a NUL behind them."""
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from html.entities import html5
 
+import numpy as np
 import polars as pl
 
 from trsr.config import CleaningConfig
@@ -22,9 +23,9 @@ _ATTRIBUTE = r"""\s+[a-z][-a-z]*(?:\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>=]+))""
 _TAG = rf"(?is)<!--.*?-->|</?(?:{'|'.join(_TAGS.split())})(?:{_ATTRIBUTE}|\s+(?:nowrap|noshade|compact|clear))*\s*/?>"
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 _SPACES = r"\s{2,}|[^\S ]"
-_ODD = (
-    r"[\x00-\x1f\x7f-\x9f\u200b\ufeff\u2028\u2029]|[^\S ]"  # controls, breaks, and white space that is no plain space
-)
+_SPACED = r"  |[^\S ]|^ | $"
+_EMPTY = r"^\s*$"
+_LIST_BEGINS = r"^\s*\["
 _LIST = r"(?s)^\s*\[.*\]\s*$"
 _QUOTED = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+\""""
 _LISTED = re.compile(rf"(?s)\[\s*+(?:(?:{_QUOTED})(?:\s*+,\s*+|\s++|(?=\])))*+\]")
@@ -47,25 +48,45 @@ def clean_texts(frame: pl.DataFrame, config: CleaningConfig, counts: Counter[str
 
 
 def clean_column(values: pl.Series, config: CleaningConfig, counts: Counter[str]) -> pl.Series:
-    """One column of texts, cleaned."""
-    name, before = values.name, values
+    """One column of texts, cleaned: one look tells which texts can change at all, and only those are dealt with."""
+    name = values.name
+    among = values.str.contains(_anything(config)).fill_null(value=False)
+    if among.any():
+        before = values.filter(among)
+        after = _cleaned(before, config, counts)
+        counts["values left empty"] += after.null_count()
+        values = _replaced(values, among, after)
+    long = values.filter(values.str.len_bytes() >= config.long_field)
+    counts["long fields"] += int((long.str.len_chars() >= config.long_field).sum())
+    return values.alias(name)
+
+
+def _anything(config: CleaningConfig) -> str:
+    """A pattern for texts that may change, and maybe for some others."""
+    wanted = {_EMPTY: True, _LIST_BEGINS: config.lists, "[<&]": config.markup}
+    wanted |= {_CONTROL: config.controls, _BREAK: config.controls, _SPACED: config.spaces}
+    return "|".join(pattern for pattern, is_wanted in wanted.items() if is_wanted)
+
+
+def _cleaned(values: pl.Series, config: CleaningConfig, counts: Counter[str]) -> pl.Series:
     if config.lists:
         values = _changed(values, _has(values, _LIST), _lists, counts, "lists written as text")
     if config.markup:
         values = _changed(values, _has(values, "<", literal=True), _without_tags, counts, "HTML tags")
         values = _changed(values, _has(values, "&", literal=True), _with_characters, counts, "HTML entities")
-    odd = _has(values, _ODD) if config.controls or config.spaces else None
-    if odd is not None and config.controls:
-        values = _changed(values, odd, _without_controls, counts, "control characters")
-    if odd is not None and config.spaces:
-        spaced = odd | _has(values, "  ", literal=True) | values.str.starts_with(" ") | values.str.ends_with(" ")
-        values = _changed(values, spaced, _without_spaces, counts, "white space")
-    counts["long fields"] += int((values.str.len_chars() >= config.long_field).sum())
+    if config.controls:
+        values = _changed(values, _has(values, f"{_CONTROL}|{_BREAK}"), _without_controls, counts, "control characters")
+    if config.spaces:
+        values = _changed(values, _has(values, _SPACED), _without_spaces, counts, "white space")
     blank = values.str.strip_chars() == ""
-    if blank.any():
-        values = pl.select(pl.when(~blank).then(values)).to_series()
-    counts["values left empty"] += values.null_count() - before.null_count()
-    return values.alias(name)
+    return pl.select(pl.when(~blank).then(values)).to_series() if blank.any() else values
+
+
+def _replaced(values: pl.Series, among: pl.Series, by: pl.Series) -> pl.Series:
+    """`values` with those `among` them replaced, in order; the bytes of texts are shared, not copied."""
+    places = np.arange(len(values))
+    places[among.to_numpy()] = len(values) + np.arange(len(by))
+    return pl.concat([values, by])[places]
 
 
 def _has(values: pl.Series, pattern: str, literal: bool = False) -> pl.Series:
@@ -75,15 +96,13 @@ def _has(values: pl.Series, pattern: str, literal: bool = False) -> pl.Series:
 def _changed(
     values: pl.Series, among: pl.Series, change: Callable[[pl.Series], pl.Series], counts: Counter[str], what: str
 ) -> pl.Series:
-    """`change` of the few texts that a quick look chose; counted where it changed something."""
-    among = among.fill_null(value=False)
+    """`change` of the texts that a quick look chose; counted where it changed something."""
     if not among.any():
         return values
     texts = values.filter(among)
     changed = change(texts)
-    differs = changed != texts
-    counts[what] += int(differs.sum())
-    return values.scatter(among.arg_true().filter(differs), changed.filter(differs)) if differs.any() else values
+    counts[what] += int((changed != texts).sum())
+    return _replaced(values, among, changed)
 
 
 def _without_tags(texts: pl.Series) -> pl.Series:
