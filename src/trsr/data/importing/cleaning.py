@@ -23,9 +23,9 @@ _ATTRIBUTE = r"""\s+[a-z][-a-z]*(?:\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>=]+))""
 _TAG = rf"(?is)<!--.*?-->|</?(?:{'|'.join(_TAGS.split())})(?:{_ATTRIBUTE}|\s+(?:nowrap|noshade|compact|clear))*\s*/?>"
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 _SPACES = r"\s{2,}|[^\S ]"
-_SPACED = r"  |[^\S ]|^ | $"
-_EMPTY = r"^\s*$"
-_LIST_BEGINS = r"^\s*\["
+_ODD = (
+    r"[\x00-\x1f\x7f-\x9f\u200b\ufeff\u2028\u2029]|[^\S ]"  # controls, breaks, and white space that is no plain space
+)
 _LIST = r"(?s)^\s*\[.*\]\s*$"
 _QUOTED = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+\""""
 _LISTED = re.compile(rf"(?s)\[\s*+(?:(?:{_QUOTED})(?:\s*+,\s*+|\s++|(?=\])))*+\]")
@@ -39,47 +39,91 @@ def clean_texts(frame: pl.DataFrame, config: CleaningConfig, counts: Counter[str
 
     Texts of white space alone become null.
     """
+    texts = frame.select(pl.col(pl.String))
+    if texts.width:
+        frame = frame.with_columns(_clean_columns(texts, config, counts))
     for name, kind in frame.schema.items():
-        if kind == pl.String:
-            frame = frame.with_columns(clean_column(frame[name], config, counts))
-        elif kind == pl.List(pl.String):
+        if kind == pl.List(pl.String):
             frame = _relisted(frame, name, config, counts)
     return frame
 
 
-def clean_column(values: pl.Series, config: CleaningConfig, counts: Counter[str]) -> pl.Series:
-    """One column of texts, cleaned: one look tells which texts can change at all, and only those are dealt with."""
-    name = values.name
-    among = values.str.contains(_anything(config)).fill_null(value=False)
-    if among.any():
-        before = values.filter(among)
-        after = _cleaned(before, config, counts)
-        counts["values left empty"] += after.null_count()
-        values = _replaced(values, among, after)
-    long = values.filter(values.str.len_bytes() >= config.long_field)
-    counts["long fields"] += int((long.str.len_chars() >= config.long_field).sum())
-    return values.alias(name)
+def _clean_columns(frame: pl.DataFrame, config: CleaningConfig, counts: Counter[str]) -> list[pl.Series]:
+    """Columns of texts, cleaned: quick looks tell which texts can change, those of all columns are cleaned at once."""
+    odd = frame.select(pl.all().str.contains(_ODD).fill_null(value=False))
+    among = frame.select(_may_change(config).fill_null(value=False))
+    among = pl.DataFrame([odd[name] | among[name] for name in frame.columns])
+    changing = [name for name, count in among.sum().row(0, named=True).items() if count] if len(among) else []
+    columns = {name: frame[name] for name in frame.columns}
+    if changing:
+        some = [frame[name].filter(among[name]).alias("text") for name in changing]
+        cleaned = _Texts(pl.concat(some), pl.concat([odd[name].filter(among[name]) for name in changing]), counts)
+        texts, begin = cleaned.cleaned(config), 0
+        for name, before in zip(changing, some, strict=True):
+            columns[name] = _replaced(columns[name], among[name], texts[begin : begin + len(before)])
+            begin += len(before)
+    for column in columns.values():
+        if len(long := column.filter(column.str.len_bytes() >= config.long_field)):
+            counts["long fields"] += int((long.str.len_chars() >= config.long_field).sum())
+    return list(columns.values())
 
 
-def _anything(config: CleaningConfig) -> str:
-    """A pattern for texts that may change, and maybe for some others."""
-    wanted = {_EMPTY: True, _LIST_BEGINS: config.lists, "[<&]": config.markup}
-    wanted |= {_CONTROL: config.controls, _BREAK: config.controls, _SPACED: config.spaces}
-    return "|".join(pattern for pattern, is_wanted in wanted.items() if is_wanted)
-
-
-def _cleaned(values: pl.Series, config: CleaningConfig, counts: Counter[str]) -> pl.Series:
+def _may_change(config: CleaningConfig) -> pl.Expr:
+    """Which texts may change, of those without odd characters."""
+    text = pl.all()
+    among = (text == "") | _has_spaces(text)
     if config.lists:
-        values = _changed(values, _has(values, _LIST), _lists, counts, "lists written as text")
+        among |= text.str.starts_with("[")
     if config.markup:
-        values = _changed(values, _has(values, "<", literal=True), _without_tags, counts, "HTML tags")
-        values = _changed(values, _has(values, "&", literal=True), _with_characters, counts, "HTML entities")
-    if config.controls:
-        values = _changed(values, _has(values, f"{_CONTROL}|{_BREAK}"), _without_controls, counts, "control characters")
-    if config.spaces:
-        values = _changed(values, _has(values, _SPACED), _without_spaces, counts, "white space")
-    blank = values.str.strip_chars() == ""
-    return pl.select(pl.when(~blank).then(values)).to_series() if blank.any() else values
+        among |= text.str.contains("[<&]")
+    return among
+
+
+class _Texts:
+    """Texts that may change, none null; `odd` are those with controls or white space that is no plain space."""
+
+    def __init__(self, values: pl.Series, odd: pl.Series, counts: Counter[str]) -> None:
+        self.values, self.odd, self.counts = values, odd, counts
+
+    def cleaned(self, config: CleaningConfig) -> pl.Series:
+        if config.lists and self._change(_has(self.values, _LIST), _lists, "lists written as text"):
+            self.odd = _has(self.values, _ODD)
+        if config.markup:
+            self._change(_has(self.values, "<", literal=True), _without_tags, "HTML tags")
+            self._replace_entities()
+        if config.controls:
+            self._change(self.odd, _without_controls, "control characters")
+        if config.spaces:
+            self._change(self.odd, _without_spaces, "white space")
+            self._change(~self.odd & _look(self.values, _has_spaces(pl.all())), _without_plain_spaces, "white space")
+        blank = self.values.str.strip_chars() == ""
+        self.counts["values left empty"] += int(blank.sum())
+        return pl.select(pl.when(~blank).then(self.values)).to_series() if blank.any() else self.values
+
+    def _replace_entities(self) -> None:
+        """Entities become characters; what is no entity stays, also where it begins like one."""
+        among = _has(self.values, "&", literal=True)
+        found = self.values.filter(among).str.extract_all(_ENTITY).explode(keep_nulls=False, empty_as_null=False)
+        meant = {name: html.unescape(name) for name in found.unique().to_list() if _is_entity(name)}
+        if meant:
+            self._change(among, lambda texts: texts.str.replace_many(meant), "HTML entities")
+            if _has(pl.Series(list(meant.values())), _ODD).any():
+                self.odd = _has(self.values, _ODD)
+
+    def _change(self, among: pl.Series, change: Callable[[pl.Series], pl.Series], what: str) -> bool:
+        """`change` of the texts that a quick look chose, if any; counted where it changed something."""
+        if not among.any():
+            return False
+        texts = self.values.filter(among)
+        changed = change(texts)
+        self.counts[what] += int((changed != texts).sum())
+        self.values = _replaced(self.values, among, changed)
+        return True
+
+
+def _has_spaces(text: pl.Expr) -> pl.Expr:
+    """Whether a space is the first or the last character, or follows another."""
+    return text.str.starts_with(" ") | text.str.ends_with(" ") | text.str.contains("  ", literal=True)
 
 
 def _replaced(values: pl.Series, among: pl.Series, by: pl.Series) -> pl.Series:
@@ -93,16 +137,9 @@ def _has(values: pl.Series, pattern: str, literal: bool = False) -> pl.Series:
     return values.str.contains(pattern, literal=literal)
 
 
-def _changed(
-    values: pl.Series, among: pl.Series, change: Callable[[pl.Series], pl.Series], counts: Counter[str], what: str
-) -> pl.Series:
-    """`change` of the texts that a quick look chose; counted where it changed something."""
-    if not among.any():
-        return values
-    texts = values.filter(among)
-    changed = change(texts)
-    counts[what] += int((changed != texts).sum())
-    return _replaced(values, among, changed)
+def _look(values: pl.Series, expression: pl.Expr) -> pl.Series:
+    """What an expression says of texts, as one step, since a step costs as much as to look at a thousand texts."""
+    return values.to_frame().select(expression).to_series()
 
 
 def _without_tags(texts: pl.Series) -> pl.Series:
@@ -117,11 +154,12 @@ def _without_spaces(texts: pl.Series) -> pl.Series:
     return texts.str.replace_all(_SPACES, " ").str.strip_chars()
 
 
-def _with_characters(texts: pl.Series) -> pl.Series:
-    """The texts with entities as characters; what is no entity stays, also where it begins like one."""
-    found = texts.str.extract_all(_ENTITY).explode(keep_nulls=False, empty_as_null=False).unique().to_list()
-    meant = {name: html.unescape(name) for name in found if _is_entity(name)}
-    return texts.str.replace_many(meant) if meant else texts
+def _without_plain_spaces(texts: pl.Series) -> pl.Series:
+    """The same, quicker, where all white space is plain spaces."""
+    texts = texts.str.replace_all("   ", " ", literal=True)
+    while _has(texts, "  ", literal=True).any():
+        texts = texts.str.replace_all("  ", " ", literal=True)
+    return texts.str.strip_chars(" ")
 
 
 def _lists(texts: pl.Series) -> pl.Series:
@@ -153,6 +191,6 @@ def _relisted(frame: pl.DataFrame, name: str, config: CleaningConfig, counts: Co
     """The frame with the entries of its lists cleaned, those left empty dropped."""
     rows = frame.select(pl.col(name).alias("list")).with_row_index("row")
     entries = rows.explode("list", keep_nulls=False, empty_as_null=False)
-    entries = entries.with_columns(clean_column(entries["list"], config, counts)).drop_nulls("list")
+    entries = entries.with_columns(_clean_columns(entries.select("list"), config, counts)).drop_nulls("list")
     lists = rows.select("row").join(entries.group_by("row").agg("list"), on="row", how="left", maintain_order="left")
     return frame.with_columns(lists["list"].alias(name))

@@ -99,16 +99,15 @@ class _Part:
             pl.col("time").str.to_datetime(_TIME, strict=False).dt.epoch("s").alias(TIME),
             pl.col("shown").str.split(" "),
         )
-        marks = pl.col("shown").list.eval(pl.element().str.slice(-2))
-        strange = marks.list.eval(~pl.element().is_in(["-0", "-1"])).list.any()
         reasons = {
             "no id of the impression": blank_text(pl.col("impression")),
             "no user": blank_text(pl.col("user")),
             "a time that is not like 11/12/2019 2:14:46 PM": pl.col(TIME).is_null() | (pl.col(TIME).abs() > YEAR_9999),
             "no items shown": pl.col("shown").is_null(),
         }
-        if self.part < 2:
-            reasons["an item shown that ends neither in -0 nor in -1"] = strange
+        if self.part < 2 and not _all_marked(frame["shown"]):
+            marked = pl.element().str.slice(-2).is_in(["-0", "-1"])
+            reasons["an item shown that ends neither in -0 nor in -1"] = ~pl.col("shown").list.eval(marked).list.all()
         good, faults = sift(frame, reasons)
         good = good.rename({"user": USER})
         impressions = self._impressions(good)
@@ -135,9 +134,8 @@ class _Part:
 
     def _history(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The histories of users who had none so far, with places from 0."""
-        first = frame.filter(pl.col("history").is_not_null() & (pl.col("history") != "")).unique(
-            USER, keep="first", maintain_order=True
-        )
+        some = frame.select(USER, "history").filter(pl.col("history") != "")
+        first = some.unique(USER, keep="first", maintain_order=True)
         users = first[USER].to_list()
         is_new = pl.Series([user not in self._known for user in users], dtype=pl.Boolean)
         self._known.update(users)
@@ -148,6 +146,12 @@ class _Part:
             pl.lit(None, pl.Int64).alias(TIME),
             pl.int_ranges(pl.col(ITEM).list.len(), dtype=pl.Int32).alias(_PLACE),
         ).explode(ITEM, _PLACE, empty_as_null=False)
+
+
+def _all_marked(shown: pl.Series) -> bool:
+    """Whether all items of all lists have a mark, which is quicker to tell than which lists have one without."""
+    marks = shown.explode(keep_nulls=False, empty_as_null=False).str.slice(-2)
+    return bool(((marks == "-0") | (marks == "-1")).all())
 
 
 class _OnlyPart(_Part):
