@@ -24,16 +24,15 @@ from trsr.data.importing.quarantine import Quarantine
 from trsr.data.importing.reader import FAULTY, IMPRESSIONS, INTERACTIONS, ITEMS, Layout, Table, choose_reader
 from trsr.data.importing.report import FileCount, ImportReport
 from trsr.data.importing.rows import LINE, RowBatch, with_content
+from trsr.data.importing.seen import Seen
 from trsr.data.importing.source import Source, check_unpacked
-from trsr.data.importing.uniqueness import Unique, hashes
+from trsr.data.importing.uniqueness import Unique
 from trsr.data.importing.writing import QUICK, ParquetWriter
 from trsr.errors import ConfigError, DataError, TrsrError
 from trsr.files import whole_folder
 from trsr.progress import Stage, stage
 
 _LONGEST_MESSAGE = 2000
-_CHECKED_TOGETHER = 4_000_000
-"""Events whose items are looked up at once, eight bytes each."""
 
 
 def import_dataset(
@@ -121,8 +120,8 @@ class _Import:
         self.attributes = _attributes(layout.items, config)
         self.cleaned: Counter[str] = Counter()
         self.unique = Unique()
-        self.events, self.events_read, self.unknown = folder / "interactions.parquet", 0, False
-        self.unchecked: list[pl.Series] = []
+        self.seen = Seen(self.unique)
+        self.events, self.events_read = folder / "interactions.parquet", 0
 
     def run(self) -> None:
         self.report.attributes = list(self.attributes.values())
@@ -190,15 +189,7 @@ class _Import:
     def _write(self, name: str, frame: pl.DataFrame, writers: Mapping[str, ParquetWriter]) -> None:
         writers[name].write(frame)
         if name == INTERACTIONS and self._may_be_whole:
-            self.unchecked.append(hashes(frame[ITEM]))
-            if sum(map(len, self.unchecked)) > _CHECKED_TOGETHER:
-                self._check_items()
-
-    def _check_items(self) -> None:
-        """See whether an event written so far is of an unknown item."""
-        if self.unchecked and not self.unknown:
-            self.unknown = self.unique.lacks(pl.concat(self.unchecked))
-        self.unchecked.clear()
+            self.seen.add(frame)
 
     def _clean(self, frame: pl.DataFrame) -> pl.DataFrame:
         texts = clean_texts(frame.select(*self.attributes), self.config.cleaning, self.cleaned)
@@ -234,15 +225,13 @@ class _Import:
         if not self.events_read:
             raise DataError("the source holds no event that can be read; look at the first lines of its files")
         with stage("interactions") as work:
-            self._check_items()
-            if self._may_be_whole and not self.unknown:
+            if self._may_be_whole and not self.seen.has_unknown():
                 self.report.removed = {UNKNOWN: 0}
+                self.report.events, self.report.users = self.events_read, self.seen.users()
             else:
                 self._rewrite_events()
-            written = pl.scan_parquet(self.events, glob=False).select(
-                pl.len().alias("events"), pl.col(USER).n_unique().alias("users")
-            )
-            self.report.events, self.report.users = written.collect(engine="streaming").row(0)
+                written = pl.scan_parquet(self.events, glob=False).select(pl.len(), pl.col(USER).n_unique())
+                self.report.events, self.report.users = written.collect(engine="streaming").row(0)
             work.update(self.report.events)
         if not self.report.events:
             removed = "; ".join(f"{count:,} events {what}" for what, count in self.report.removed.items() if count)

@@ -107,7 +107,8 @@ def _numbers(places: Bits) -> Ints:
     octets = places.view(np.uint8)
     some = np.flatnonzero(octets)
     bits = np.flatnonzero(np.unpackbits(octets[some], bitorder="little"))
-    return some[bits >> 3] * 8 + (bits & 7)
+    numbers: Ints = some[bits >> 3] * 8 + (bits & 7)
+    return numbers
 
 
 def _ranks(places: Bits, at: Ints) -> Ints:
@@ -116,4 +117,5 @@ def _ranks(places: Bits, at: Ints) -> Ints:
     before = np.cumsum(counts, dtype=np.int64) - counts
     words, bits = at >> 6, (at & 63).astype(np.uint64)
     lower = places[words] & ((_ONE << bits) - _ONE)
-    return before[words] + np.bitwise_count(lower)
+    ranks: Ints = before[words] + np.bitwise_count(lower)
+    return ranks
