@@ -105,8 +105,8 @@ def _counted(parts: Bits, ends: Bits, lines: Bits, blank: bool = False) -> Rows:
 def _numbers(places: Bits) -> Ints:
     """Places as numbers, in order."""
     octets = places.view(np.uint8)
-    some = np.flatnonzero(octets)
-    bits = np.flatnonzero(np.unpackbits(octets[some], bitorder="little"))
+    some = np.flatnonzero(octets != 0)  # several times as fast as of numbers
+    bits = np.flatnonzero(np.unpackbits(octets[some], bitorder="little") != 0)
     numbers: Ints = some[bits >> 3] * 8 + (bits & 7)
     return numbers
 
