@@ -156,10 +156,7 @@ def _without_spaces(texts: pl.Series) -> pl.Series:
 
 def _without_plain_spaces(texts: pl.Series) -> pl.Series:
     """The same, quicker, where all white space is plain spaces."""
-    texts = texts.str.replace_all("   ", " ", literal=True)
-    while _has(texts, "  ", literal=True).any():
-        texts = texts.str.replace_all("  ", " ", literal=True)
-    return texts.str.strip_chars(" ")
+    return texts.str.replace_all(" {2,}", " ").str.strip_chars(" ")
 
 
 def _lists(texts: pl.Series) -> pl.Series:
