@@ -52,6 +52,7 @@ def test_every_step_is_a_row_and_an_import_is_used_again(trsr, tiny_model, tmp_p
         ["m2", "read", f"{events:,}"],
         ["m2", "sample", f"{sessions:,}"],
         ["m2", "render", f"{products:,}"],
+        ["m2", "render-english", f"{round(PRODUCTS['UK'] * 0.0005):,}"],
     ]
 
 

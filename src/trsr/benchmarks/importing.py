@@ -7,6 +7,7 @@
 | read | events | `Dataset.from_folder`: everything read, checked, cleaned and put in order |
 | sample | examples | candidates for the last event of users: the target and 20 negatives |
 | render | items | texts of items with all attributes, and their tokens |
+| render-english | items | the same of those in English, where there are others |
 
 The best of some rounds counts for each, ours and the plain ways. Import and plain read, which take turns, open and
 read have a new process in every round; sample and render have one, in which getting ready is not timed.
@@ -91,7 +92,9 @@ class _Timed:
 def bench_import(plan: ImportPlan) -> list[ImportResult]:
     """Measure the steps on each data set. Raises `ConfigError`, `DataError` and `ModelError`."""
     plan.check()
-    with _folder(plan.folder) as folder, stage("benchmark", len(plan.datasets) * len(plan.steps)) as work:
+    rows = len(plan.datasets) * len(plan.steps)
+    rows += sum(bool(ORIGINALS[dataset].english) for dataset in plan.datasets) if "render" in plan.steps else 0
+    with _folder(plan.folder) as folder, stage("benchmark", rows) as work:
         results = []
         for dataset in plan.datasets:
             for result in _Bench(plan, folder, dataset).run():
@@ -131,8 +134,10 @@ class _Bench:
             run = in_own_process(sample_often, self.imported, self.plan.rounds)
             yield self._result("sample", run.value, run.peak_mb)
         if "render" in self.plan.steps:
-            run = in_own_process(render_often, self.imported, self.plan.model, self.plan.rounds)
-            yield self._result("render", run.value, run.peak_mb)
+            english = ORIGINALS[self.dataset].english
+            for step, ending in (("render", ""), ("render-english", english)) if english else (("render", ""),):
+                run = in_own_process(render_often, self.imported, self.plan.model, self.plan.rounds, ending)
+                yield self._result(step, run.value, run.peak_mb)
 
     def _import(self) -> ImportResult:
         ours, plain, peaks = [], [], []
@@ -200,15 +205,15 @@ def sample_often(folder: Path, rounds: int) -> _Timed:
     return _Timed(examples.height, min(seconds), f"{NEGATIVES} negatives")
 
 
-def render_often(folder: Path, model: str, rounds: int) -> _Timed:
-    """Texts and tokens of at most `MOST_ITEMS` items."""
+def render_often(folder: Path, model: str, rounds: int, ending: str) -> _Timed:
+    """Texts and tokens of at most `MOST_ITEMS` items whose ids end so."""
     from trsr.llm.chat import ChatFormat
     from trsr.llm.weights import load_tokenizer, resolve_weights
     from trsr.prompts.items import ItemTexts
     from trsr.prompts.templates import TemplateSet
 
     chat = ChatFormat(load_tokenizer(resolve_weights(model, with_weights=False)))
-    items = pl.read_parquet(dataset_files(folder)[0])
+    items = pl.scan_parquet(dataset_files(folder)[0]).filter(pl.col(ITEM).str.ends_with(ending)).collect()
     items = items.sample(min(items.height, MOST_ITEMS), seed=_SEED)
     attributes = [name for name in items.columns if name != ITEM]
     rows = {row[ITEM]: row for row in items.iter_rows(named=True)}

@@ -8,15 +8,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class FileServer(ThreadingHTTPServer):
     """`data` is the file, `tag` its ETag, `cuts` after how many bytes the next answers break off.
 
-    `ranges`: whether parts are served. `statuses` are answered instead, one a request. `asked` are the `Range`s of all
-    requests so far.
+    `ranges`: whether parts are served; `lengths`: whether their length is told. `statuses` are answered instead, one a
+    request. `asked` are the `Range`s of all requests so far.
     """
 
     daemon_threads = True
 
     def __init__(self, data):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.data, self.tag, self.ranges = data, '"one"', True
+        self.data, self.tag, self.ranges, self.lengths = data, '"one"', True, True
         self.cuts, self.statuses, self.asked = [], [], []
         self.url = f"http://127.0.0.1:{self.server_port}/files/data.zip"
 
@@ -45,7 +45,8 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(status)
-        self.send_header("Content-Length", str(len(data) - start))
+        if server.lengths:
+            self.send_header("Content-Length", str(len(data) - start))
         if server.tag:
             self.send_header("ETag", server.tag)
         if status == 206:
@@ -53,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         cut = server.cuts.pop(0) if server.cuts else None
         self.wfile.write(data[start:] if cut is None else data[start : start + cut])
-        self.close_connection = cut is not None
+        self.close_connection = cut is not None or not server.lengths
 
 
 @contextmanager

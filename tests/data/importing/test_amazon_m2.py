@@ -1,5 +1,7 @@
 """Amazon-M2 as it is published: sessions in order, items apart by locale, prices that are none left empty."""
 
+import json
+
 import polars as pl
 import pytest
 from whole_imports import imported, quarantined, recognised, write
@@ -94,6 +96,15 @@ def test_bad_rows_are_named(tmp_path):
         ("sessions_train.csv", 10, "no locale"),
         ("sessions_train.csv", 11, "prev_items that are no list"),
     ]
+    lines = map(json.loads, (tmp_path / "made" / "quarantine.jsonl").read_text(encoding="utf-8").splitlines())
+    told = {(row["file"], row["line"]): row["content"] for row in lines}
+    assert told["products_train.csv", 10].startswith(
+        '{"id": "A8", "locale": "UK", "title": "Odd price", "brand": null, "price": "ch'
+    )
+    assert told["products_train.csv", 11].startswith(
+        '{"id": "A1", "locale": "UK", "title": "Other", "brand": null, "price": "1"'
+    )
+    assert told["sessions_train.csv", 9] == '{"prev_items": null, "next_item": "A1", "locale": "UK"}'
 
 
 @pytest.mark.parametrize("kind", [pl.List(pl.String), pl.Array(pl.String, 2)])

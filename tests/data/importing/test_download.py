@@ -1,7 +1,10 @@
 """Downloads; if these fail, gigabytes are fetched twice, or half a file or another one is taken for the data set."""
 
+import gzip
 import hashlib
+import io
 import random
+import zipfile
 
 import pytest
 from file_server import serving_file
@@ -122,3 +125,33 @@ def test_any_name_of_a_file_can_be_fetched(server, name, kept):
     path = fetch(server.url.replace("data.zip", name))
     assert path.name == kept
     assert path.read_bytes() == DATA
+
+
+def packed(kind):
+    if kind == "gz":
+        return gzip.compress(DATA)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("data.csv", DATA)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["gz", "zip"])
+def test_an_archive_whose_length_is_not_told_is_taken_only_whole(server, kind):
+    url = server.url.replace("zip", kind)
+    server.data, server.lengths, server.cuts = packed(kind), False, [2_000_000, 2_999_999]
+    assert fetch(url).read_bytes() == server.data
+    assert server.asked == [None] * 3
+
+
+def test_an_archive_that_always_comes_cut_is_never_kept(server):
+    server.data, server.lengths, server.cuts = packed("zip"), False, [2_000_000] * download.ATTEMPTS
+    with pytest.raises(DataError, match="does not tell the length of the archive, and it came cut or damaged, 5 times"):
+        fetch(server.url)
+    assert fetch(server.url).read_bytes() == server.data
+
+
+def test_of_another_file_whose_length_is_not_told_it_is_said_that_a_cut_is_not_seen(server, capfd):
+    server.lengths = False
+    assert fetch(server.url.replace("zip", "csv"), HASH).read_bytes() == DATA
+    assert "data.csv: the server does not tell its length, so a cut would not be seen" in capfd.readouterr().err

@@ -45,6 +45,38 @@ def test_a_file_beside_the_gz_it_came_out_of_is_refused(reviews, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+SHOP = {
+    "products_train.csv": "id,locale,title,price,brand,color,size,model,material,author,desc\nA1,UK,Lamp,,,,,,,,\n",
+    "sessions_train.csv": "prev_items,next_item,locale\n['A1' 'A1'],A1,UK\n",
+}
+
+
+@pytest.mark.parametrize("inside", ["", "X/"])
+@pytest.mark.parametrize("unpacked", ["", "X"])
+def test_a_file_beside_the_zip_it_came_out_of_is_refused(tmp_path, inside, unpacked):
+    source = tmp_path / "raw"
+    plain = source / unpacked / inside
+    plain.mkdir(parents=True)
+    with zipfile.ZipFile(source / "X.zip", "w") as archive:
+        for name, text in SHOP.items():
+            archive.writestr(inside + name, text)
+            (plain / name).write_text(text)
+    with pytest.raises(DataError, match=r"the same as .*X\.zip/.*, one of them packed; leave one of them there"):
+        import_dataset("amazon-m2", source, tmp_path / "made")
+    (source / "X.zip").unlink()
+    assert import_dataset("amazon-m2", source, tmp_path / "made").events == 3
+
+
+def test_files_of_one_name_in_two_archives_are_two_files(tmp_path):
+    source = tmp_path / "raw"
+    source.mkdir()
+    for kind in ("one", "two"):
+        with zipfile.ZipFile(source / f"{kind}.zip", "w") as archive:
+            for name, text in SHOP.items():
+                archive.writestr(name, text)
+    assert import_dataset("amazon-m2", source, tmp_path / "made").events == 6
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
 def test_of_a_name_that_an_archive_has_twice_the_last_counts_as_when_it_is_unpacked(tmp_path):
     with zipfile.ZipFile(tmp_path / "source.zip", "w") as archive:

@@ -15,11 +15,15 @@ from trsr.progress import stage
 
 @dataclass(frozen=True)
 class Original:
-    """A public data set that can be imitated: its format as an import knows it, its writer and its tables."""
+    """A public data set that can be imitated: its format as an import knows it, its writer and its tables.
+
+    `english` is what ids of items in English end in where there are others, "" where there are none.
+    """
 
     format: str
     write: Callable[[Path, float, int], int]
     tables: tuple[TextTable, ...]
+    english: str = ""
 
 
 ORIGINALS = {
@@ -34,6 +38,7 @@ ORIGINALS = {
         tuple(
             TextTable(name, ",", has_header=True, quoted=True) for name in ("products_train.csv", "sessions_train.csv")
         ),
+        "-UK",
     ),
 }
 

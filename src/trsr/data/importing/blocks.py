@@ -6,7 +6,11 @@ from functools import partial
 from itertools import chain
 from typing import IO
 
-SIZE = 32 * 2**20
+from trsr.data.importing.marks import count
+
+SIZE = 8 * 2**20
+"""Bytes read at once; of larger blocks the system is busy giving and taking the memory."""
+
 LONGEST = 64 * 2**20
 """A line with more bytes than this is no line of text; its first bytes are given, with a NUL behind them."""
 
@@ -28,7 +32,7 @@ class Block:
     @property
     def lines(self) -> int:
         """How many lines there are."""
-        return self.data.count(b"\n")
+        return count(self.data, b"\n")
 
 
 def blocks(stream: IO[bytes], quote: bytes = b"", size: int = SIZE) -> Generator[Block, int | None, None]:
@@ -87,7 +91,7 @@ def _behind_line(reads: Iterator[bytes]) -> bytes:
 def _end(data: bytes, quote: bytes) -> int:
     """Where the last whole record ends; 0 if none does."""
     end = data.rfind(b"\n") + 1
-    if not quote or not data.count(quote, 0, end) % 2:
+    if not quote or not (count(data, quote) - data.count(quote, end)) % 2:
         return end
     tail = end
     while tail > 0:
@@ -99,4 +103,4 @@ def _end(data: bytes, quote: bytes) -> int:
 
 
 def _fed(data: bytes) -> bytes:
-    return data.replace(b"\r\n", b"\n") if b"\r\n" in data else data
+    return data.replace(b"\r\n", b"\n") if b"\r" in data else data

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from html.entities import html5
 
+import numpy as np
 import polars as pl
 
 from trsr.config import CleaningConfig
@@ -38,52 +39,107 @@ def clean_texts(frame: pl.DataFrame, config: CleaningConfig, counts: Counter[str
 
     Texts of white space alone become null.
     """
+    texts = frame.select(pl.col(pl.String))
+    if texts.width:
+        frame = frame.with_columns(_clean_columns(texts, config, counts))
     for name, kind in frame.schema.items():
-        if kind == pl.String:
-            frame = frame.with_columns(clean_column(frame[name], config, counts))
-        elif kind == pl.List(pl.String):
+        if kind == pl.List(pl.String):
             frame = _relisted(frame, name, config, counts)
     return frame
 
 
-def clean_column(values: pl.Series, config: CleaningConfig, counts: Counter[str]) -> pl.Series:
-    """One column of texts, cleaned."""
-    name, before = values.name, values
+def _clean_columns(frame: pl.DataFrame, config: CleaningConfig, counts: Counter[str]) -> list[pl.Series]:
+    """Columns of texts, cleaned: quick looks tell which texts can change, those of all columns are cleaned at once."""
+    odd = frame.select(pl.all().str.contains(_ODD).fill_null(value=False))
+    among = frame.select(_may_change(config).fill_null(value=False))
+    among = pl.DataFrame([odd[name] | among[name] for name in frame.columns])
+    changing = [name for name, count in among.sum().row(0, named=True).items() if count] if len(among) else []
+    columns = {name: frame[name] for name in frame.columns}
+    if changing:
+        some = [frame[name].filter(among[name]).alias("text") for name in changing]
+        cleaned = _Texts(pl.concat(some), pl.concat([odd[name].filter(among[name]) for name in changing]), counts)
+        texts, begin = cleaned.cleaned(config), 0
+        for name, before in zip(changing, some, strict=True):
+            columns[name] = _replaced(columns[name], among[name], texts[begin : begin + len(before)])
+            begin += len(before)
+    for column in columns.values():
+        if len(long := column.filter(column.str.len_bytes() >= config.long_field)):
+            counts["long fields"] += int((long.str.len_chars() >= config.long_field).sum())
+    return list(columns.values())
+
+
+def _may_change(config: CleaningConfig) -> pl.Expr:
+    """Which texts may change, of those without odd characters."""
+    text = pl.all()
+    among = (text == "") | _has_spaces(text)
     if config.lists:
-        values = _changed(values, _has(values, _LIST), _lists, counts, "lists written as text")
+        among |= text.str.starts_with("[")
     if config.markup:
-        values = _changed(values, _has(values, "<", literal=True), _without_tags, counts, "HTML tags")
-        values = _changed(values, _has(values, "&", literal=True), _with_characters, counts, "HTML entities")
-    odd = _has(values, _ODD) if config.controls or config.spaces else None
-    if odd is not None and config.controls:
-        values = _changed(values, odd, _without_controls, counts, "control characters")
-    if odd is not None and config.spaces:
-        spaced = odd | _has(values, "  ", literal=True) | values.str.starts_with(" ") | values.str.ends_with(" ")
-        values = _changed(values, spaced, _without_spaces, counts, "white space")
-    counts["long fields"] += int((values.str.len_chars() >= config.long_field).sum())
-    blank = values.str.strip_chars() == ""
-    if blank.any():
-        values = pl.select(pl.when(~blank).then(values)).to_series()
-    counts["values left empty"] += values.null_count() - before.null_count()
-    return values.alias(name)
+        among |= text.str.contains("[<&]")
+    return among
+
+
+class _Texts:
+    """Texts that may change, none null; `odd` are those with controls or white space that is no plain space."""
+
+    def __init__(self, values: pl.Series, odd: pl.Series, counts: Counter[str]) -> None:
+        self.values, self.odd, self.counts = values, odd, counts
+
+    def cleaned(self, config: CleaningConfig) -> pl.Series:
+        if config.lists and self._change(_has(self.values, _LIST), _lists, "lists written as text"):
+            self.odd = _has(self.values, _ODD)
+        if config.markup:
+            self._change(_has(self.values, "<", literal=True), _without_tags, "HTML tags")
+            self._replace_entities()
+        if config.controls:
+            self._change(self.odd, _without_controls, "control characters")
+        if config.spaces:
+            self._change(self.odd, _without_spaces, "white space")
+            self._change(~self.odd & _look(self.values, _has_spaces(pl.all())), _without_plain_spaces, "white space")
+        blank = self.values.str.strip_chars() == ""
+        self.counts["values left empty"] += int(blank.sum())
+        return pl.select(pl.when(~blank).then(self.values)).to_series() if blank.any() else self.values
+
+    def _replace_entities(self) -> None:
+        """Entities become characters; what is no entity stays, also where it begins like one."""
+        among = _has(self.values, "&", literal=True)
+        found = self.values.filter(among).str.extract_all(_ENTITY).explode(keep_nulls=False, empty_as_null=False)
+        meant = {name: html.unescape(name) for name in found.unique().to_list() if _is_entity(name)}
+        if meant:
+            self._change(among, lambda texts: texts.str.replace_many(meant), "HTML entities")
+            if _has(pl.Series(list(meant.values())), _ODD).any():
+                self.odd = _has(self.values, _ODD)
+
+    def _change(self, among: pl.Series, change: Callable[[pl.Series], pl.Series], what: str) -> bool:
+        """`change` of the texts that a quick look chose, if any; counted where it changed something."""
+        if not among.any():
+            return False
+        texts = self.values.filter(among)
+        changed = change(texts)
+        self.counts[what] += int((changed != texts).sum())
+        self.values = _replaced(self.values, among, changed)
+        return True
+
+
+def _has_spaces(text: pl.Expr) -> pl.Expr:
+    """Whether a space is the first or the last character, or follows another."""
+    return text.str.starts_with(" ") | text.str.ends_with(" ") | text.str.contains("  ", literal=True)
+
+
+def _replaced(values: pl.Series, among: pl.Series, by: pl.Series) -> pl.Series:
+    """`values` with those `among` them replaced, in order; the bytes of texts are shared, not copied."""
+    places = np.arange(len(values), dtype=np.uint32)  # what Polars counts with; other kinds are slow
+    places[among.to_numpy()] = len(values) + np.arange(len(by), dtype=np.uint32)
+    return pl.concat([values, by], rechunk=True).gather(pl.Series(places))
 
 
 def _has(values: pl.Series, pattern: str, literal: bool = False) -> pl.Series:
     return values.str.contains(pattern, literal=literal)
 
 
-def _changed(
-    values: pl.Series, among: pl.Series, change: Callable[[pl.Series], pl.Series], counts: Counter[str], what: str
-) -> pl.Series:
-    """`change` of the few texts that a quick look chose; counted where it changed something."""
-    among = among.fill_null(value=False)
-    if not among.any():
-        return values
-    texts = values.filter(among)
-    changed = change(texts)
-    differs = changed != texts
-    counts[what] += int(differs.sum())
-    return values.scatter(among.arg_true().filter(differs), changed.filter(differs)) if differs.any() else values
+def _look(values: pl.Series, expression: pl.Expr) -> pl.Series:
+    """What an expression says of texts, as one step, since a step costs as much as to look at a thousand texts."""
+    return values.to_frame().select(expression).to_series()
 
 
 def _without_tags(texts: pl.Series) -> pl.Series:
@@ -98,11 +154,9 @@ def _without_spaces(texts: pl.Series) -> pl.Series:
     return texts.str.replace_all(_SPACES, " ").str.strip_chars()
 
 
-def _with_characters(texts: pl.Series) -> pl.Series:
-    """The texts with entities as characters; what is no entity stays, also where it begins like one."""
-    found = texts.str.extract_all(_ENTITY).explode(keep_nulls=False, empty_as_null=False).unique().to_list()
-    meant = {name: html.unescape(name) for name in found if _is_entity(name)}
-    return texts.str.replace_many(meant) if meant else texts
+def _without_plain_spaces(texts: pl.Series) -> pl.Series:
+    """The same, quicker, where all white space is plain spaces."""
+    return texts.str.replace_all(" {2,}", " ").str.strip_chars(" ")
 
 
 def _lists(texts: pl.Series) -> pl.Series:
@@ -134,6 +188,6 @@ def _relisted(frame: pl.DataFrame, name: str, config: CleaningConfig, counts: Co
     """The frame with the entries of its lists cleaned, those left empty dropped."""
     rows = frame.select(pl.col(name).alias("list")).with_row_index("row")
     entries = rows.explode("list", keep_nulls=False, empty_as_null=False)
-    entries = entries.with_columns(clean_column(entries["list"], config, counts)).drop_nulls("list")
+    entries = entries.with_columns(_clean_columns(entries.select("list"), config, counts)).drop_nulls("list")
     lists = rows.select("row").join(entries.group_by("row").agg("list"), on="row", how="left", maintain_order="left")
     return frame.with_columns(lists["list"].alias(name))

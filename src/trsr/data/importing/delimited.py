@@ -9,11 +9,10 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from trsr.data.importing.blocks import Block, blocks
+from trsr.data.importing.marks import count, rows_of
 from trsr.data.importing.rows import LINE, RowBatch, fault, faults_frame
 from trsr.data.importing.source import SourceFile
 from trsr.errors import DataError
@@ -103,13 +102,13 @@ class Delimited:
             return None
         data, separator = readable
         quotes = self.quoted and b'"' in data
-        rows = _rows(data, separator) if quotes else None
+        rows = rows_of(data, separator) if quotes else None
         if quotes and (rows is None or (rows.separators != len(names) - 1).any()):
             return None
         read = [place for place, name in enumerate(names) if quotes or name in self.wanted or name == names[-1]]
         try:
             frame = pl.read_csv(
-                io.BytesIO(data),
+                data,
                 has_header=False,
                 schema=dict.fromkeys(names, pl.String),
                 columns=read,
@@ -124,7 +123,7 @@ class Delimited:
             return None
         if len(names) == 1 and frame.to_series().str.strip_chars(_BLANK).fill_null("").eq("").any():
             return None
-        if quotes and b'""' in data:
+        if rows is not None and rows.blank_quoted:
             frame = frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
         if rows is None:
             return frame.with_columns(pl.int_range(block.line, block.line + pl.len(), dtype=pl.Int64).alias(LINE))
@@ -171,44 +170,12 @@ def _all_fields(frame: pl.DataFrame, data: bytes, separator: str, names: Sequenc
 
     Polars leaves out what a row has too much and fills up with nulls what it has too little.
     """
-    if data.count(separator.encode()) != frame.height * (len(names) - 1):
+    if count(data, separator.encode()) != frame.height * (len(names) - 1):
         return False
     if not frame[names[-1]].null_count():
         return True  # no row has too little, so none has too much
-    rows = _rows(data, separator, quoted=False)
+    rows = rows_of(data, separator, quoted=False)
     return rows is not None and bool((rows.separators == len(names) - 1).all())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
-    """Where rows begin, in lines from 0, and how many separators each has outside of quotes."""
-
-    lines: npt.NDArray[np.int64]
-    separators: npt.NDArray[np.int64]
-
-
-def _rows(data: bytes, separator: str, quoted: bool = True) -> _Rows | None:
-    """The rows of a text that ends with a line feed; None where quotes do not stand around whole fields.
-
-    Quotes open and close in turn, and a pair within a field closes it and opens it again. Polars takes others too, and
-    some of them away.
-    """
-    characters = np.frombuffer(data, dtype=np.uint8)
-    part, end, quote = ord(separator), ord("\n"), ord('"')
-    at = np.flatnonzero((characters == part) | (characters == end) | (characters == quote if quoted else False))
-    marks = characters[at]
-    if quoted:
-        quotes = at[marks == quote]
-        around = characters[np.concatenate([quotes[::2] - 1, quotes[1::2] + 1])]  # the last character ends a line
-        if quotes.size % 2 or not ((around == part) | (around == end) | (around == quote)).all():
-            return None
-        outside = np.cumsum(marks == quote, dtype=np.uint8) % 2 == 0
-        ends = np.flatnonzero(outside[marks == end])
-        marks = marks[outside & (marks != quote)]
-    else:
-        ends = np.arange(np.count_nonzero(marks == end))
-    counts = np.diff(np.flatnonzero(marks == end), prepend=-1) - 1
-    return _Rows(np.concatenate([[0], ends[:-1] + 1]).astype(np.int64), counts.astype(np.int64))
 
 
 def _no_text(text: str) -> str:

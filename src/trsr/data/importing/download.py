@@ -2,12 +2,15 @@
 
 import json
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from gzip import GzipFile
 from hashlib import file_digest, sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
+from zipfile import is_zipfile
 
 import httpx2
 from filelock import FileLock
@@ -19,6 +22,7 @@ from trsr.progress import say, stage
 ATTEMPTS = 5
 _FIRST_WAIT = 1.0  # seconds; doubles
 _TIMEOUT = 60.0  # seconds without a byte
+_PIECE = 2**20
 _LONGEST_NAME = 200  # bytes; the system takes 255, what is not whole yet has a longer one
 
 
@@ -116,6 +120,8 @@ class _Download:
             total = start + int(length) if length else None
             self.told.write_text(json.dumps(_validator(response)), encoding="utf-8")
             self._receive(response, start, total)
+        if total is None:
+            self._check_archive()
 
     @contextmanager
     def _response(self, headers: dict[str, str]) -> Iterator[Any]:
@@ -142,6 +148,30 @@ class _Download:
                 work.update(done)
         if total is not None and done != total:
             raise _BrokeOffError(f"{done:,} of {total:,} bytes came")
+
+    def _check_archive(self) -> None:
+        """Whether an archive is whole, where the server did not say how long the file is; of others nobody can tell."""
+        whole = _whole_archive(self.partial, self.path.suffix.lower())
+        if whole is None:
+            say(f"{self.path.name}: the server does not tell its length, so a cut would not be seen; give its SHA-256")
+        elif not whole:
+            self.partial.unlink()
+            raise _BrokeOffError("the server does not tell the length of the archive, and it came cut or damaged")
+
+
+def _whole_archive(path: Path, kind: str) -> bool | None:
+    """Whether an archive ends as it should; None for a file that is none."""
+    if kind == ".zip":
+        return is_zipfile(path)
+    if kind != ".gz":
+        return None
+    try:
+        with GzipFile(path) as archive:
+            while archive.read(_PIECE):
+                pass
+    except (OSError, EOFError, zlib.error):
+        return False
+    return True
 
 
 def _starts_at(response: Any, have: int) -> bool:

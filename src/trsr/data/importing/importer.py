@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +23,11 @@ from trsr.data.importing.quarantine import NAME as QUARANTINE
 from trsr.data.importing.quarantine import Quarantine
 from trsr.data.importing.reader import FAULTY, IMPRESSIONS, INTERACTIONS, ITEMS, Layout, Table, choose_reader
 from trsr.data.importing.report import FileCount, ImportReport
-from trsr.data.importing.rows import LINE, RowBatch
-from trsr.data.importing.source import Source
+from trsr.data.importing.rows import LINE, RowBatch, with_content
+from trsr.data.importing.seen import Seen
+from trsr.data.importing.source import Source, check_unpacked
 from trsr.data.importing.uniqueness import Unique
-from trsr.data.importing.writing import ParquetWriter
+from trsr.data.importing.writing import QUICK, ParquetWriter
 from trsr.errors import ConfigError, DataError, TrsrError
 from trsr.files import whole_folder
 from trsr.progress import Stage, stage
@@ -66,7 +66,7 @@ def _import(format_name: str, origin: Source, destination: Path, config: ImportC
             raise ConfigError(f"{name}: format {reader.name} {lacks}; leave it out or name another format")
     report = ImportReport(reader.name, recognised)
     layout = reader.layout(origin, config)
-    _check_packed(layout)
+    check_unpacked([table.file for table in layout.tables])
     with whole_folder(destination) as folder:
         _Import(layout, config, folder, report).run()
         report.seconds = round(time.perf_counter() - started, 3)
@@ -114,23 +114,14 @@ def _check_destination(destination: Path, replace: bool) -> None:
         raise ConfigError(f"{destination}: is there and no dataset folder; choose another name")
 
 
-def _check_packed(layout: Layout) -> None:
-    """`DataError` where a file would be read twice, since it lies beside the `.gz` that it came out of."""
-    taken: dict[str, str] = {}
-    for table in layout.tables:
-        place = table.file.place
-        other = taken.setdefault(re.sub(r"(?i)\.gz$", "", place), place)
-        if other != place:
-            raise DataError(f"{other}: the same as {place}, one of them packed; leave one of them there")
-
-
 class _Import:
     def __init__(self, layout: Layout, config: ImportConfig, folder: Path, report: ImportReport) -> None:
         self.layout, self.config, self.folder, self.report = layout, config, folder, report
         self.attributes = _attributes(layout.items, config)
         self.cleaned: Counter[str] = Counter()
         self.unique = Unique()
-        self.events, self.events_read, self.unknown = folder / "interactions.parquet", 0, 0
+        self.seen = Seen(self.unique)
+        self.events, self.events_read = folder / "interactions.parquet", 0
 
     def run(self) -> None:
         self.report.attributes = list(self.attributes.values())
@@ -152,13 +143,17 @@ class _Import:
         with ExitStack() as opened:
             writers = {
                 name: opened.enter_context(
-                    ParquetWriter(self.folder / f"{name}.parquet", schema, self._compression(name))
+                    ParquetWriter(
+                        self.folder / f"{name}.parquet", schema, self._compression(name), statistics=name != IMPRESSIONS
+                    )
                 )
                 for name, schema in schemas.items()
             }
             for table in self.layout.tables:
                 with stage(f"reading {table.file.name}") as work:
                     self._table(table, writers, quarantine, work)
+            for frame in self.layout.rest() if self.layout.rest is not None else ():
+                self._write(INTERACTIONS, frame, writers)
         if self.layout.impressions is not None:
             self.report.impressions = writers[IMPRESSIONS].rows
         self.events_read = writers[INTERACTIONS].rows
@@ -175,15 +170,13 @@ class _Import:
             quarantine.add(table.file, batch.faults)
             for name, frame in table.convert(batch.frame).items():
                 if name == FAULTY:
-                    quarantine.add(table.file, frame)
+                    quarantine.add(table.file, with_content(frame, batch.frame))
                 elif name == ITEMS:
                     items, conflicts = self.unique.add(self._clean(frame))
-                    quarantine.add(table.file, conflicts)
+                    quarantine.add(table.file, with_content(conflicts, batch.frame))
                     writers[ITEMS].write(items)
                 else:
-                    writers[name].write(frame)
-                if name == INTERACTIONS and self._may_be_whole:
-                    self.unknown += int((~frame[ITEM].is_in(self.unique.ids().implode())).sum())
+                    self._write(name, frame, writers)
 
         with one_behind(use) as hand_over:
             for batch in _batches(table):
@@ -192,6 +185,11 @@ class _Import:
                 work.update(rows)
         bad = quarantine.end_of_file(table.file, rows)
         self.report.files.append(FileCount(table.file.name, rows, bad))
+
+    def _write(self, name: str, frame: pl.DataFrame, writers: Mapping[str, ParquetWriter]) -> None:
+        writers[name].write(frame)
+        if name == INTERACTIONS and self._may_be_whole:
+            self.seen.add(frame)
 
     def _clean(self, frame: pl.DataFrame) -> pl.DataFrame:
         texts = clean_texts(frame.select(*self.attributes), self.config.cleaning, self.cleaned)
@@ -214,7 +212,7 @@ class _Import:
         if self.layout.arrange is not None:
             events = self.layout.arrange(events)
         events, self.report.removed = filter_events(events, self.unique.ids(), self.config.filters)
-        events.sink_parquet(self.events)
+        events.sink_parquet(self.events, compression_level=QUICK)
         parts.unlink()
         unknown = self.report.removed[UNKNOWN]
         if unknown >= UNKNOWN_SHARE * self.events_read:
@@ -227,14 +225,13 @@ class _Import:
         if not self.events_read:
             raise DataError("the source holds no event that can be read; look at the first lines of its files")
         with stage("interactions") as work:
-            if self._may_be_whole and not self.unknown:
+            if self._may_be_whole and not self.seen.has_unknown():
                 self.report.removed = {UNKNOWN: 0}
+                self.report.events, self.report.users = self.events_read, self.seen.users()
             else:
                 self._rewrite_events()
-            written = pl.scan_parquet(self.events, glob=False).select(
-                pl.len().alias("events"), pl.col(USER).n_unique().alias("users")
-            )
-            self.report.events, self.report.users = written.collect(engine="streaming").row(0)
+                written = pl.scan_parquet(self.events, glob=False).select(pl.len(), pl.col(USER).n_unique())
+                self.report.events, self.report.users = written.collect(engine="streaming").row(0)
             work.update(self.report.events)
         if not self.report.events:
             removed = "; ".join(f"{count:,} events {what}" for what, count in self.report.removed.items() if count)

@@ -4,7 +4,7 @@ A reader is a module with a `READER`: how it recognises a source, and the layout
 their rows becomes. Packages add readers of their own through the entry point group `trsr.readers`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -57,8 +57,8 @@ class Layout:
     """What a source holds.
 
     `items` and `interactions` are the columns that `convert` gives, `impressions` too where there are any. `arrange`,
-    where given, makes the final interactions of all that `convert` gave. `notes` are sentences about what was left
-    out or decided.
+    where given, makes the final interactions of all that `convert` gave; `rest`, where given, those that are known only
+    when all tables are read. `notes` are sentences about what was left out or decided.
     """
 
     tables: Sequence[Table]
@@ -66,6 +66,7 @@ class Layout:
     interactions: pl.Schema
     impressions: pl.Schema | None = None
     arrange: Callable[[pl.LazyFrame], pl.LazyFrame] | None = None
+    rest: Callable[[], Iterable[pl.DataFrame]] | None = None
     notes: Sequence[str] = ()
 
 

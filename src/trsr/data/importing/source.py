@@ -2,9 +2,10 @@
 
 import gzip
 import os
+import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -84,6 +85,30 @@ class Source:
     def matching(self, *patterns: str) -> list[SourceFile]:
         """Files whose name without folders is like one of `patterns` (shell style, case ignored)."""
         return [f for f in self.files if any(fnmatch(f.base.lower(), pattern.lower()) for pattern in patterns)]
+
+
+def check_unpacked(files: Iterable[SourceFile]) -> None:
+    """`DataError` where one of the files lies beside the `.gz` or `.zip` that it came out of, to be read twice."""
+    taken: dict[str, str] = {}
+    members = []
+    for file in files:
+        if file.path is None:
+            members.append(file.place)
+        else:
+            _check_apart(file.place, taken.setdefault(_plain(file.place), file.place))
+    for member in members:
+        archive, _, inner = re.split(r"(?i)(\.zip/)", member, maxsplit=1)
+        for place in (Path(archive, inner), Path(archive).parent / inner):  # in a folder of its own, or in this one
+            _check_apart(member, taken.get(_plain(str(place)), member))
+
+
+def _plain(place: str) -> str:
+    return re.sub(r"(?i)\.gz$", "", place)
+
+
+def _check_apart(place: str, other: str) -> None:
+    if place != other:
+        raise DataError(f"{other}: the same as {place}, one of them packed; leave one of them there")
 
 
 def _files(path: Path) -> Iterator[SourceFile]:

@@ -26,6 +26,11 @@ _NO_PRICE = 40_000_000.07
 _ITEMS = pl.Schema({ITEM: pl.String, **dict.fromkeys(_ATTRIBUTES, pl.String), "price": pl.Float64})
 _EVENTS = pl.Schema({USER: pl.String, ITEM: pl.String, POSITION: pl.Int64})
 _LIST = "prev_items"
+_ID = r"[^\[\]'\",\s]+"
+_PRINTED = rf"^\['{_ID}'(?:\n? '{_ID}')*\]$"
+_ONE = f"^{_ID}$"
+"""A list of ids as numpy prints it, which is taken apart quicker than others that are a list."""
+
 _LISTED = r"^\[\s*(?:(?:'[^'\s]+'|\"[^\"\s]+\")\s*,?\s*)*\]$"
 
 
@@ -102,24 +107,40 @@ class _Sessions:
 
     def __call__(self, frame: pl.DataFrame) -> Batches:
         reasons = {"no locale": pl.col("locale").is_null(), "no prev_items": pl.col("prev_items").is_null()}
-        if frame.schema["prev_items"] == pl.String:
+        kind, printed = frame.schema[_LIST], _is_printed(frame)
+        if kind == pl.String and not printed:
             reasons["prev_items that are no list"] = ~pl.col("prev_items").str.contains(_LISTED)
         good, faults = sift(frame, reasons)
         events = _in_locale(good, self.locale).select(
             pl.format("{}-{}", pl.lit(self.name), pl.col(LINE).cast(pl.String).str.zfill(8)).alias(USER),
             "locale",
-            _all_items(good.schema["prev_items"]).alias(ITEM),
+            (_printed_items() if printed else _all_items(kind)).alias(ITEM),
         )
         events = events.with_columns(pl.int_ranges(pl.col(ITEM).list.len()).alias(POSITION))
         events = events.explode(ITEM, POSITION, empty_as_null=False)
         return {INTERACTIONS: events.select(USER, _item(pl.col(ITEM), self.locale), POSITION), FAULTY: faults}
 
 
+def _is_printed(frame: pl.DataFrame) -> bool:
+    """Whether all lists are as numpy prints them, and all next items one id, if any."""
+    if frame.schema[_LIST] != pl.String:
+        return False
+    return all(
+        frame.select(pl.col(_LIST).str.contains(_PRINTED).all(), pl.col("next_item").str.contains(_ONE).all()).row(0)
+    )
+
+
+def _printed_items() -> pl.Expr:
+    """What `_all_items` gives, of lists that are as numpy prints them."""
+    ids = pl.col(_LIST).str.strip_prefix("['").str.strip_suffix("']").str.replace_all("'\n '", "' '", literal=True)
+    return pl.concat_str(ids, "next_item", separator="' '", ignore_nulls=True).str.split("' '")
+
+
 def _all_items(kind: pl.DataType) -> pl.Expr:
     """The items of a session, the next one last where it is known."""
     if kind == pl.String:
         text = pl.concat_str("prev_items", pl.lit(" "), pl.col("next_item").fill_null(""))
-        return text.str.extract_all(r"[^\[\]'\",\s]+")
+        return text.str.extract_all(_ID)
     return pl.concat_list("prev_items", "next_item").list.drop_nulls()
 
 

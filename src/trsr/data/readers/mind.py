@@ -6,6 +6,7 @@ impression.
 """
 
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 
 import polars as pl
@@ -32,6 +33,7 @@ _ITEMS = pl.Schema(
     {ITEM: pl.String, "title": pl.String, "category": pl.String, "subcategory": pl.String, "abstract": pl.String}
 )
 _EVENTS = pl.Schema({USER: pl.String, ITEM: pl.String, TIME: pl.Int64, _PLACE: pl.Int32, _PART: pl.Int8})
+_PLACED = pl.Schema({USER: pl.String, ITEM: pl.String, TIME: pl.Int64, POSITION: pl.Int64})
 _IMPRESSIONS = pl.Schema(
     {
         EXAMPLE: pl.String(),
@@ -60,10 +62,13 @@ def _layout(source: Source, config: ImportConfig) -> Layout:
                 f"{source.path}: {one.name} and {other.name} are of one part, {_PARTS[_part_of(one)]}; give one"
             )
     news_rows = Delimited(_NEWS[:5], _NEWS, separator="\t", quoted=False)
-    seen = [
-        Table(file, Delimited(_BEHAVIORS, _BEHAVIORS, separator="\t", quoted=False), _Part(file)) for file in behaviors
-    ]
-    return Layout([*(Table(file, news_rows, _news) for file in news), *seen], _ITEMS, _EVENTS, _IMPRESSIONS, _arrange)
+    rows = Delimited(_BEHAVIORS, _BEHAVIORS, separator="\t", quoted=False)
+    items = [Table(file, news_rows, _news) for file in news]
+    if len(behaviors) == 1:
+        only = _OnlyPart(behaviors[0])
+        return Layout([*items, Table(behaviors[0], rows, only)], _ITEMS, _PLACED, _IMPRESSIONS, rest=only.rest)
+    parts = [Table(file, rows, _Part(file)) for file in behaviors]
+    return Layout([*items, *parts], _ITEMS, _EVENTS, _IMPRESSIONS, _arrange)
 
 
 def _part_of(file: SourceFile) -> int:
@@ -94,23 +99,24 @@ class _Part:
             pl.col("time").str.to_datetime(_TIME, strict=False).dt.epoch("s").alias(TIME),
             pl.col("shown").str.split(" "),
         )
-        marks = pl.col("shown").list.eval(pl.element().str.slice(-2))
-        strange = marks.list.eval(~pl.element().is_in(["-0", "-1"])).list.any()
         reasons = {
             "no id of the impression": blank_text(pl.col("impression")),
             "no user": blank_text(pl.col("user")),
             "a time that is not like 11/12/2019 2:14:46 PM": pl.col(TIME).is_null() | (pl.col(TIME).abs() > YEAR_9999),
             "no items shown": pl.col("shown").is_null(),
         }
-        if self.part < 2:
-            reasons["an item shown that ends neither in -0 nor in -1"] = strange
+        if self.part < 2 and not _all_marked(frame["shown"]):
+            marked = pl.element().str.slice(-2).is_in(["-0", "-1"])
+            reasons["an item shown that ends neither in -0 nor in -1"] = ~pl.col("shown").list.eval(marked).list.all()
         good, faults = sift(frame, reasons)
         good = good.rename({"user": USER})
         impressions = self._impressions(good)
         clicks = impressions.select(USER, pl.col("clicked").alias(ITEM), TIME, pl.lit(None, pl.Int32).alias(_PLACE))
-        events = [self._history(good), clicks.explode(ITEM, empty_as_null=False, keep_nulls=False)]
-        part = pl.lit(self.part, pl.Int8).alias(_PART)
-        return {IMPRESSIONS: impressions, INTERACTIONS: pl.concat(events).with_columns(part), FAULTY: faults}
+        clicks = clicks.explode(ITEM, empty_as_null=False, keep_nulls=False)
+        return {IMPRESSIONS: impressions, INTERACTIONS: self._events(self._history(good), clicks), FAULTY: faults}
+
+    def _events(self, histories: pl.DataFrame, clicks: pl.DataFrame) -> pl.DataFrame:
+        return pl.concat([histories, clicks]).with_columns(pl.lit(self.part, pl.Int8).alias(_PART))
 
     def _impressions(self, frame: pl.DataFrame) -> pl.DataFrame:
         name = _PARTS[self.part]
@@ -128,9 +134,8 @@ class _Part:
 
     def _history(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The histories of users who had none so far, with places from 0."""
-        first = frame.filter(pl.col("history").is_not_null() & (pl.col("history") != "")).unique(
-            USER, keep="first", maintain_order=True
-        )
+        some = frame.select(USER, "history").filter(pl.col("history") != "")
+        first = some.unique(USER, keep="first", maintain_order=True)
         users = first[USER].to_list()
         is_new = pl.Series([user not in self._known for user in users], dtype=pl.Boolean)
         self._known.update(users)
@@ -141,6 +146,32 @@ class _Part:
             pl.lit(None, pl.Int64).alias(TIME),
             pl.int_ranges(pl.col(ITEM).list.len(), dtype=pl.Int32).alias(_PLACE),
         ).explode(ITEM, _PLACE, empty_as_null=False)
+
+
+def _all_marked(shown: pl.Series) -> bool:
+    """Whether all items of all lists have a mark, which is quicker to tell than which lists have one without."""
+    marks = shown.explode(keep_nulls=False, empty_as_null=False).str.slice(-2)
+    return bool(((marks == "-0") | (marks == "-1")).all())
+
+
+class _OnlyPart(_Part):
+    """The one part of a source: places in histories are final at once, and clicks are put behind them at the end."""
+
+    def __init__(self, file: SourceFile) -> None:
+        super().__init__(file)
+        self._clicks: list[pl.DataFrame] = []
+        self._used: list[pl.DataFrame] = []
+
+    def _events(self, histories: pl.DataFrame, clicks: pl.DataFrame) -> pl.DataFrame:
+        placed = _as_positions(histories.lazy()).collect()
+        self._clicks.append(clicks)
+        self._used.append(_ends(placed.lazy()).collect())
+        return placed
+
+    def rest(self) -> Iterator[pl.DataFrame]:
+        """The clicks."""
+        if self._clicks:
+            yield _placed(_ranked(pl.concat(self._clicks)).lazy(), pl.concat(self._used)).collect()
 
 
 def _arrange(events: pl.LazyFrame) -> pl.LazyFrame:
@@ -157,15 +188,10 @@ def _arrange(events: pl.LazyFrame) -> pl.LazyFrame:
         history = of_part.filter(~is_click)
         if done:
             history = _added(history, pl.concat(done))
-        clicks = of_part.filter(is_click).collect(engine="streaming")
-        clicks = clicks.with_columns((pl.col(TIME).rank("dense").over(USER) - 1).cast(pl.Int32).alias(_PLACE))
+        clicks = _ranked(of_part.filter(is_click).collect(engine="streaming"))
         for of_kind in (history, clicks.lazy()):
-            placed = (
-                _placed(of_kind, used)
-                if len(used)
-                else of_kind.select(*_KEPT, pl.col(_PLACE).cast(pl.Int64).alias(POSITION))
-            )
-            ends = placed.group_by(USER).agg((pl.col(POSITION).max() + 1).alias("used")).collect(engine="streaming")
+            placed = _placed(of_kind, used) if len(used) else _as_positions(of_kind)
+            ends = _ends(placed).collect(engine="streaming")
             used = pl.concat([ends, used.join(ends, on=USER, how="anti")])
             done.append(placed)
     return pl.concat(done)
@@ -175,6 +201,20 @@ def _added(history: pl.LazyFrame, known: pl.LazyFrame) -> pl.LazyFrame:
     """What is in a history of a later part and not among the events before it."""
     new = history.join(known, on=[USER, ITEM], how="anti", maintain_order="left").collect(engine="streaming")
     return new.with_columns(pl.int_range(pl.len(), dtype=pl.Int32).over(USER).alias(_PLACE)).lazy()
+
+
+def _ranked(clicks: pl.DataFrame) -> pl.DataFrame:
+    """Clicks with a user's moments as places from 0."""
+    return clicks.with_columns((pl.col(TIME).rank("dense").over(USER) - 1).cast(pl.Int32).alias(_PLACE))
+
+
+def _as_positions(events: pl.LazyFrame) -> pl.LazyFrame:
+    return events.select(*_KEPT, pl.col(_PLACE).cast(pl.Int64).alias(POSITION))
+
+
+def _ends(placed: pl.LazyFrame) -> pl.LazyFrame:
+    """How many positions each user has used."""
+    return placed.group_by(USER).agg((pl.col(POSITION).max() + 1).alias("used"))
 
 
 def _placed(events: pl.LazyFrame, used: pl.DataFrame) -> pl.LazyFrame:
