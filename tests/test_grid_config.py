@@ -112,7 +112,7 @@ def test_settings_may_stand_in_the_grid_itself_and_optional_sections_be_opened(t
 
 
 def test_a_cell_with_summaries_gets_the_ranker_that_reads_recent_items_in_their_place(tmp_path):
-    control = [grid_module.CONTROL] if grid_module.CONTROL in grid_module._METHODS else []
+    control = [grid_module.CONTROL]
     wanted = [["none"], ["none", "extractive"], ["recurrent"]]
     grid = load_grid(write(tmp_path, {"grid": {"methods": wanted}}))
     assert [cell.config.methods for cell in grid.cells] == [wanted[0], wanted[1] + control, wanted[2] + control]

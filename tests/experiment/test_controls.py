@@ -53,7 +53,7 @@ class FakeRanker:
     def attention_choice(self):
         return SimpleNamespace(path="mask")
 
-    def prompts(self, rows):
+    def prompts(self, rows, popularity=None):
         return Prompts(rows)
 
     def score(self, prompts):
@@ -260,7 +260,7 @@ def test_every_control_shows_another_user_another_text_or_another_order(world):
         donor = next(other for other in real.values() if other.request.user_id == task.request.user_id)
         assert task.request.history == donor.request.history
     assert len({task.request.user_id for task in exchanged}) == 40
-    rows = controls._other_texts(tasks, sample.tasks, 1)
+    rows = controls._other_texts(tasks, sample.tasks, 1).catalogue
     assert all(rows[item]["title"] != tasks.catalogue[item]["title"] for item in rows)
     _, moved = controls._exchange("places", KnowsTargets({}), sample, tasks, 1)
     for task in moved:

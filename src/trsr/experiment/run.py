@@ -218,10 +218,11 @@ class _Experiment:
     def _score_with(self, ranker: Ranker, name: str, summaries: Mapping[str, str]) -> None:
         if "attention" not in self.folder.read_manifest():  # the first choice is that of the whole run
             self.folder.update_manifest(attention=asdict(ranker.attention_choice))
-        scorer = RankerScorer(ranker, self._prompts(ranker), summaries)
-        self._score(name, scorer, lambda: ranker.scoring.report.throughput)
-        prompts = self._prompts(ranker)
-        label(self.tasks.of(TEST), prompts, summaries)  # counts all prompts, whatever an earlier, cut short run scored
+        prompts, tests = self._prompts(ranker), self.tasks.of(TEST)
+        self._score(name, RankerScorer(ranker, prompts, summaries), lambda: ranker.scoring.report.throughput)
+        if prompts.counts.prompts != len(tests):  # a cut short run scored some, or validation was scored too
+            prompts = self._prompts(ranker)
+            label(tests, prompts, summaries)
         answers = ranker.answers
         self.folder.update_manifest(
             ranker={

@@ -65,7 +65,7 @@ def _of_scores(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> Ite
             yield scores.ties(name, found)
         yield scores.chance(name, scored, config.evaluation.ks, config.seed)
         yield places.score_places(name, scored, config.evaluation.ks[0], config.seed)
-    for name, counts in scoring.items():
+    for name, counts in sorted(scoring.items()):
         yield prompts.shortened(name, counts)
         if config.checks.control_examples and not folder.controls(name).exists():
             yield not_tried(name)
