@@ -156,6 +156,15 @@ def test_a_cell_with_summaries_gets_the_ranker_that_reads_recent_items_in_their_
             {"cells": {"a": {"training.epochs": 1}, "b": {"training.epochs": 1}}},
             "cells a and b have the same settings; leave one of them out",
         ),
+        ({"cells": {"a": {"mixes.foo.bar": ["popularity"]}}}, "cells.a: mixes.foo.bar: foo has no settings inside; "),
+        (
+            {"cells": {"a": {"methods": ["recurrent"]}, "b": {"methods": ["recurrent", "recent"]}}},
+            "cells a and b have the same settings; leave one of them out",
+        ),
+        (
+            {"cells": {"a": {"methods": ["recurrent"], "mixes.trsr-recent": ["popularity", "trsr-recurrent"]}}},
+            "cell a: mixes.trsr-recent: a model has this name; give the mix another",
+        ),
         ({"cells": {"a": {"training.epochs": 5}, "base": {}}}, "cells a and base have the same settings"),
         ({"grid": {"ranker.base": ["m" * 130]}}, "grid: a combination would be called base-mmm"),
     ],

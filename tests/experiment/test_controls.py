@@ -48,12 +48,13 @@ class FakeRanker:
 
     rule: object
     attention: str = "auto"
+    popularity: object = None
 
     @property
     def attention_choice(self):
         return SimpleNamespace(path="mask")
 
-    def prompts(self, rows, popularity=None):
+    def prompts(self, rows):
         return Prompts(rows)
 
     def score(self, prompts):

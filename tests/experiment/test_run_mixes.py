@@ -1,6 +1,8 @@
 """Rankers that read more recent items, popularity in the prompt, and mixes of models: a run with all of them."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -8,9 +10,13 @@ import pytest
 
 from experiment.tiny_shop import NEGATIVES, config_of, make_base, make_shop, settings
 from trsr.config import ExperimentConfig, parse_settings
+from trsr.data.popularity import popularity_levels
 from trsr.errors import ConfigError, DataError
 from trsr.experiment import mixing
 from trsr.experiment.run import run_experiment
+from trsr.experiment.serving import RankerPlace, score_file
+from trsr.experiment.tasks import make_tasks
+from trsr.ranking.export import export_cross_encoder, export_merged
 from trsr.ranking.ranker import Ranker
 
 MIXES = {"trsr-mix": ["trsr-recent", "popularity", "untuned"], "mix": ["popularity", "item_knn"]}
@@ -87,28 +93,58 @@ def test_a_mix_with_a_ranker_is_compared_with_single_baselines_with_their_mix_an
 
 def test_candidates_say_how_popular_they_are(world):
     ranker = Ranker.from_pretrained(world / "run" / "adapter" / "trsr-none")
+    made = make_tasks(config(world))
+    assert ranker.popularity == popularity_levels(made.examples.fit_events, 3)
     rows = {"a": {"title": "A", "subjects": "sea"}, "b": {"title": "B", "subjects": "sea"}}
-    prompt = ranker.prompts(rows, {"a": 3}).build("", ["a"], ["a", "b"])
+    prompt = replace(ranker, popularity={"a": 3}).prompts(rows).build("", ["a"], ["a", "b"])
     told = [ranker.chat.tokenizer.decode(list(suffix)) for suffix in prompt.suffixes]
     assert told[0].startswith("Candidate book, popularity 3 of 3: title: A")
     assert told[1].startswith("Candidate book, popularity 1 of 3: title: B")
     assert "popularity" not in ranker.chat.tokenizer.decode(list(prompt.prefix))
-    with pytest.raises(ConfigError, match="popularity_levels and levels of the items go together"):
+    with pytest.raises(ConfigError, match="rank: this ranker tells how popular items are, by their ids; build"):
         ranker.rank([rows["a"]], [rows["b"]])
 
 
-def test_a_finished_mix_is_not_fitted_again_and_a_missing_part_is_scored_again(world, monkeypatch):
+def test_mixes_are_made_of_the_scores_that_are_there_and_a_missing_part_is_scored_again(world, monkeypatch):
     run = world / "run"
     before = (run / "scores" / "mix.parquet").read_bytes()
     (run / "valid_scores" / "item_knn.parquet").unlink()
-    (run / "scores" / "mix.parquet").unlink()
-    fitted = []
-    fit = mixing.fit_weights
-    monkeypatch.setattr(mixing, "fit_weights", lambda *given: fitted.append(1) or fit(*given))
     monkeypatch.setattr(Ranker, "score", lambda *_: pytest.fail("a ranker was asked"))
     run_experiment(config(world), run)
-    assert len(fitted) == 1
     assert (run / "scores" / "mix.parquet").read_bytes() == before
+    path = run / "scores" / "item_knn.parquet"
+    kept = path.read_bytes()
+    pl.read_parquet(path).with_columns(-pl.col("score")).write_parquet(path)
+    run_experiment(config(world), run)
+    assert (run / "scores" / "mix.parquet").read_bytes() != before
+    path.write_bytes(kept)
+    run_experiment(config(world), run)
+    assert (run / "scores" / "mix.parquet").read_bytes() == before
+
+
+def test_scores_by_the_command_are_those_of_the_run_though_popularity_is_told(world, tmp_path):
+    run = world / "run"
+    place = RankerPlace(run / "adapter" / "trsr-recent")
+    out = tmp_path / "scores.parquet"
+    examples, candidates = run / "examples.parquet", run / "candidates.parquet"
+    score_file(place, world / "shop", candidates, examples=examples, summaries=None, out=out)
+    there = pl.read_parquet(run / "scores" / "trsr-recent.parquet")
+    np.testing.assert_allclose(pl.read_parquet(out)["score"].to_numpy(), there["score"].to_numpy(), atol=1e-4)
+
+
+def test_other_candidates_than_the_run_was_made_from_are_refused(world, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(world / "run", run)
+    pl.read_parquet(run / "candidates.parquet").reverse().write_parquet(run / "candidates.parquet")
+    with pytest.raises(DataError, match=r"candidates\.parquet: this run was made from other candidates than there are"):
+        run_experiment(config(world), run)
+
+
+def test_no_pairs_of_texts_for_a_ranker_that_tells_popularity(world, tmp_path):
+    ranker = Ranker.from_pretrained(world / "run" / "adapter" / "trsr-none")
+    with pytest.raises(ConfigError, match="tells how popular candidates are, pairs of texts do not; export it merged"):
+        export_cross_encoder(ranker, tmp_path / "pairs")
+    assert export_merged(ranker, tmp_path / "merged").is_dir()
 
 
 def test_scores_of_other_candidates_are_named(world):
@@ -116,7 +152,6 @@ def test_scores_of_other_candidates_are_named(world):
     path = run / "valid_scores" / "popularity.parquet"
     whole = path.read_bytes()
     pl.read_parquet(path).head(5).write_parquet(path)
-    (run / "scores" / "mix.parquet").unlink()
     with pytest.raises(DataError, match=r"valid_scores.popularity\.parquet: not the scores of this run's valid"):
         run_experiment(config(world), run)
     path.write_bytes(whole)

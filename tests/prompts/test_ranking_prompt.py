@@ -226,12 +226,20 @@ def test_the_whole_history_is_shown_as_far_as_the_prompt_has_room():
     assert tight.counts.recent_items_dropped == tight.counts.prompts_with_recent_items_dropped == 0
 
 
-def test_levels_of_popularity_and_the_setting_go_together():
+def silent_set(folder):
+    TemplateSet("books").save(folder)
+    (folder / "rank_candidate.j2").write_text("{{ candidate }}", encoding="utf-8")
+    return TemplateSet(str(folder))
+
+
+def test_levels_of_popularity_and_the_setting_go_together(tmp_path):
     config = PromptConfig(template="books", popularity_levels=5)
     templates, items = TemplateSet("books"), make_items()
     told = RankingPrompts(templates, items, CHAT, config, {"b8": 4}).build("", HISTORY, ["b8", "b9"])
     assert decode(told.suffixes[0]).startswith("Candidate book, popularity 4 of 5: title: Book number 8")
     assert decode(told.suffixes[1]).startswith("Candidate book, popularity 1 of 5: title: Book number 9")
+    with pytest.raises(ConfigError, match=r"rank_candidate\.j2 shows no popularity; write \{\{ popularity \}\}"):
+        RankingPrompts(silent_set(tmp_path), items, CHAT, config, {})
     for settings_, levels in ((config, None), (PromptConfig(template="books"), {"b8": 4})):
         with pytest.raises(ConfigError, match="popularity_levels and levels of the items go together"):
             RankingPrompts(templates, items, CHAT, settings_, levels)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Metrics = dict[str, dict[str, dict[str, float]]]
 
 _TUNED = "trsr-"
-_BEST = "best baseline"
+_BEST = "best without an LLM"
 _NO_BASELINE = ("chance", "oracle", "untuned")
 
 
@@ -66,7 +66,7 @@ def _echo_plan(plan: "Plan") -> None:
 
 
 def _table(records: "Sequence[CellRecord]", metrics: Mapping[str, Metrics]) -> "Table":
-    """Groups of cells as rows; chance, the best baseline and every tuned ranker as columns."""
+    """Groups of cells as rows; chance, the best without an LLM and every tuned ranker as columns."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -117,7 +117,7 @@ def _over_seeds(records: "Sequence[CellRecord]") -> bool:
 
 
 def _values(metrics: Metrics, main: str) -> dict[str, dict[str, float]]:
-    """The intervals of the main metric, with the best of the baselines for all of them."""
+    """The intervals of the main metric, with the best model without a tuned ranker for all of those."""
     found = {model: values[main] for model, values in metrics.items() if main in values}
     baselines = [model for model in found if model not in _NO_BASELINE and not model.startswith(_TUNED)]
     best = {_BEST: max((found[model] for model in baselines), key=lambda value: value["mean"])} if baselines else {}

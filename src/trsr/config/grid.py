@@ -19,7 +19,7 @@ CONTROL = "recent"
 _OWN_KEYS = {"base", "experiment", "grid", "cells", "seeds"}
 _SEED_KEYS = ("seed", "training.seed")
 _LONGEST = 120  # characters of a cell's name, which is a folder's
-_TAKEN_NAMES = ("grid.json", "report.html", "summaries.sqlite")
+_TAKEN_NAMES = ("grid.json", "report.html", *(f"summaries.sqlite{end}" for end in ("", "-wal", "-shm")))
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -98,12 +98,12 @@ def load_grid(path: Path) -> Grid:
     wanted = [(name, overrides, _resolve(base, overrides, f"{path}: cell {name}")) for name, overrides in groups]
     if config.cells and BASE not in config.cells and base not in [experiment for _, _, experiment in wanted]:
         wanted.insert(0, (BASE, {}, base))
+    controlled = [name for name, _, experiment in wanted if _needs_control(experiment)]
+    wanted = [(name, overrides, _with_control(one, f"{path}: cell {name}")) for name, overrides, one in wanted]
     _refuse_doubles(wanted, path)
-    cells, controlled = [], []
+    cells = []
     for group, overrides, experiment in wanted:
-        plain = with_data_path(_with_control(experiment), path.parent)
-        if plain.methods != experiment.methods:
-            controlled.append(group)
+        plain = with_data_path(experiment, path.parent)
         for seed in (None,) if config.seeds is None else config.seeds:
             name = group if seed is None else f"{group}--seed-{seed}"
             seeded = plain if seed is None else _resolve(plain, dict.fromkeys(_SEED_KEYS, seed), str(path))
@@ -149,10 +149,10 @@ def _check_key(key: str, place: str) -> None:
         if part not in fields:
             raise ConfigError(f"{place}: {key}: unknown setting; {known}: {', '.join(fields)}")
         annotation, section = fields[part].annotation, section_of(fields[part].annotation)
-        deeper = place_in_key + 1 < len(parts)
         if section is None:
-            if deeper and get_origin(annotation) is not dict:
-                raise ConfigError(f"{place}: {key}: {part} has no settings inside; leave out what follows it")
+            inside = len(parts) - place_in_key - 1
+            if inside > (get_origin(annotation) is dict):
+                raise ConfigError(f"{place}: {key}: {parts[-2]} has no settings inside; leave out what follows it")
             return
         under = ".".join(parts[: place_in_key + 1])
         fields, known = section.model_fields, f"known under {under}"
@@ -173,12 +173,18 @@ def _resolve(base: ExperimentConfig, overrides: Mapping[str, Any], place: str) -
     return parse_settings(ExperimentConfig, values, place)
 
 
-def _with_control(config: ExperimentConfig) -> ExperimentConfig:
-    """The same experiment with the control method, where it has summaries that are to be judged."""
-    if not config.summary_methods or CONTROL in config.methods:
+def _needs_control(config: ExperimentConfig) -> bool:
+    """Whether it has summaries that are to be judged, and no control."""
+    return bool(config.summary_methods) and CONTROL not in config.methods
+
+
+def _with_control(config: ExperimentConfig, place: str) -> ExperimentConfig:
+    """The same experiment with the control method, where it needs one."""
+    if not _needs_control(config):
         return config
-    values = config.model_dump(mode="json") | {"methods": [*config.methods, CONTROL]}
-    return ExperimentConfig.model_validate(values)
+    return parse_settings(
+        ExperimentConfig, config.model_dump(mode="json") | {"methods": [*config.methods, CONTROL]}, place
+    )
 
 
 def _combination_name(grid: Mapping[str, Sequence[Any]], overrides: Mapping[str, Any], path: Path) -> str:

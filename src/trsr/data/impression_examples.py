@@ -131,9 +131,10 @@ def _latest(rows: pl.DataFrame, share: float, below: int) -> int:
 
 
 def _before(dataset: Dataset, moment: int) -> pl.DataFrame:
-    """The events that come, for their user, before the first one at or after the moment."""
+    """The events before the moment: one without a time only where a later one of its user is before it too."""
     latest = pl.col(TIME).cum_max().forward_fill().over(USER)
-    return dataset.interactions.filter((latest < moment) | latest.is_null())
+    following = pl.col(TIME).backward_fill().over(USER)
+    return dataset.interactions.filter((following < moment) & ((latest < moment) | latest.is_null()))
 
 
 def _fewer(candidates: pl.DataFrame, negatives: int, seed: int) -> pl.DataFrame:

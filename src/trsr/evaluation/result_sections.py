@@ -18,7 +18,7 @@ COMPARED = 40
 
 
 def headline(group: RunGroup) -> str:
-    """The best model by the leading metric, beside chance, popularity and, for a ranker, the best baseline."""
+    """The best model by the leading metric, beside chance, popularity and, for a ranker, the best without one."""
     metric = group.lead
     scored = {row.label: row for row in group.rows if metric in row.metrics}
     models = [row for row in scored.values() if not row.is_bound]

@@ -23,7 +23,8 @@ MODELS = {"methods", "baselines"}
 MEASURING = ("evaluation.", "checks.", "mixes.")
 """Settings, and beginnings of them, that say what is there to be seen, not what becomes of a model."""
 
-LEARNING = {"data.path", "data.attributes", "data.max_history"} | {"split.max_train", "split.max_valid"}
+LEARNING = {"data.path", "data.attributes", "data.max_history"}
+LEARNING |= {"split.max_train", "split.max_valid", "split.targets_per_user"}
 LEARNING |= {"candidates.train_negatives", "candidates.train_source"}
 """Settings of data, split and candidates that leave the test as it is."""
 

@@ -25,10 +25,10 @@ def record_start(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> N
     }
     for what, fingerprint in fingerprints.items():
         folder.refuse_change(what, fingerprint)
-    folder.write_table("examples.parquet", tasks.examples.frame)
-    folder.write_table("candidates.parquet", tasks.candidates[TEST])
     learning = pl.concat([tasks.candidates[TRAIN], tasks.candidates[VALID]])
-    folder.write_table("training_candidates.parquet", learning)
+    folder.keep_table("examples.parquet", tasks.examples.frame)
+    folder.keep_table("candidates.parquet", tasks.candidates[TEST])
+    folder.keep_table("training_candidates.parquet", learning)
     counts = {split: frame[EXAMPLE].n_unique() for split, frame in tasks.candidates.items()}
     folder.update_manifest(
         name=config.name,

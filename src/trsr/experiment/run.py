@@ -37,7 +37,6 @@ from trsr.experiment.tasks import Tasks, make_tasks
 from trsr.experiment.tuning import keep_tuned, label, prompt_counts
 from trsr.llm.backend import Source
 from trsr.progress import stage
-from trsr.prompts.ranking import RankingPrompts
 from trsr.ranking.processes import is_main, main_first, part, refuse_several
 from trsr.ranking.ranker import Ranker, RankerScorer
 from trsr.ranking.training import Progress, train
@@ -114,15 +113,13 @@ class _Experiment:
     @cached_property
     def ranker(self) -> Ranker:
         """The untuned ranker; its model is loaded at first use."""
-        return Ranker.from_base(self._ranker_config(), self.config.prompt, self.tasks.dataset.attributes)
+        ranker = Ranker.from_base(self._ranker_config(), self.config.prompt, self.tasks.dataset.attributes)
+        return replace(ranker, popularity=self.tasks.popularity)
 
     def _ranker_config(self) -> RankerConfig:
         """How the ranker scores; a continued run attends as it did before, whatever would be measured now."""
         attention = self.folder.read_manifest().get("attention", {}).get("path", self.config.ranker.attention)
         return self.config.ranker.model_copy(update={"attention": attention})
-
-    def _prompts(self, ranker: Ranker) -> RankingPrompts:
-        return ranker.prompts(self.tasks.catalogue, self.tasks.popularity)
 
     def _record_start(self) -> None:
         """Save examples, candidates and the first lines of the manifest; refuse a folder made from other inputs."""
@@ -199,7 +196,7 @@ class _Experiment:
 
     def _train(self, name: str, method: RankerMethod, summaries: Mapping[str, str]) -> Ranker:
         ranker = replace(self.ranker, prompt=self.config.prompt_of(method))
-        prompts = self._prompts(ranker)
+        prompts = ranker.prompts(self.tasks.catalogue)
         examples, validation = (label(self.tasks.of(split), prompts, summaries) for split in (TRAIN, VALID))
         checkpoints = self.folder.checkpoints(name)
         with self._told(f"train {name}", f"training {name}") as on_step:
@@ -218,10 +215,10 @@ class _Experiment:
     def _score_with(self, ranker: Ranker, name: str, summaries: Mapping[str, str]) -> None:
         if "attention" not in self.folder.read_manifest():  # the first choice is that of the whole run
             self.folder.update_manifest(attention=asdict(ranker.attention_choice))
-        prompts, tests = self._prompts(ranker), self.tasks.of(TEST)
+        prompts, tests = ranker.prompts(self.tasks.catalogue), self.tasks.of(TEST)
         self._score(name, RankerScorer(ranker, prompts, summaries), lambda: ranker.scoring.report.throughput)
         if prompts.counts.prompts != len(tests):  # a cut short run scored some, or validation was scored too
-            prompts = self._prompts(ranker)
+            prompts = ranker.prompts(self.tasks.catalogue)
             label(tests, prompts, summaries)
         answers = ranker.answers
         self.folder.update_manifest(
@@ -254,9 +251,8 @@ class _Experiment:
         score_controls(self.folder, self.tasks, self.config, name, scorer, self._timed)
 
     def _mixes(self) -> None:
-        for name, models in self.config.mixes.items():
-            if not self.folder.scores(name).exists():
-                write_mix(self.folder, name, models, self.tasks)
+        for name, models in self.config.mixes.items():  # anew in every run: a model of it may have been made anew
+            write_mix(self.folder, name, models, self.tasks)
 
     @contextmanager
     def _told(self, name: str, title: str) -> Iterator[Progress | None]:

@@ -9,6 +9,7 @@ import polars as pl
 
 from trsr.config import ExperimentConfig, dump_yaml, flat_settings, load_experiment, with_data_path
 from trsr.data.columns import TEST
+from trsr.data.reading import read_table
 from trsr.errors import ConfigError, DataError
 from trsr.files import whole_file, write_text
 
@@ -107,6 +108,14 @@ class RunFolder:
     def write_json(self, name: str, content: Any) -> None:
         """Write one JSON file."""
         write_text(self.path / name, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+    def keep_table(self, name: str, frame: pl.DataFrame) -> None:
+        """Write one Parquet file, or see that it is there already; `DataError` where another one is."""
+        path = self.path / name
+        if not path.exists():
+            self.write_table(name, frame)
+        elif not read_table(path).equals(frame):
+            raise DataError(f"{path}: this run was made from other {path.stem} than there are now; give another --out")
 
     def write_table(self, name: str, frame: pl.DataFrame) -> None:
         """Write one Parquet file."""

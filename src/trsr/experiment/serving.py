@@ -12,7 +12,6 @@ from trsr.config import DataConfig, RankerConfig
 from trsr.data.candidates import read_candidates
 from trsr.data.columns import CUT, EXAMPLE, ITEM, LABEL, USER
 from trsr.data.dataset import Dataset
-from trsr.data.popularity import popularity_levels
 from trsr.data.reading import read_table
 from trsr.data.scoring import RankingRequest
 from trsr.errors import ConfigError, DataError
@@ -61,7 +60,7 @@ def rank_user(
     if user is None:
         raise ConfigError("rank: give --user, or --candidates with --out")
     ranker = model.open()
-    dataset, catalogue, popularity = _load(ranker, folder)
+    dataset, catalogue = _load(ranker, folder)
     history = dataset.history(user)
     unknown = [item for item in items if item not in catalogue]
     if unknown:
@@ -71,7 +70,7 @@ def rank_user(
     if not chosen:
         raise DataError(f"{folder}: user {user!r} has had every item there is; name candidates with --item")
     summary = _summaries(ranker, summaries, [user])
-    prompts = ranker.prompts(catalogue, popularity)
+    prompts = ranker.prompts(catalogue)
     request = RankingRequest(user, user, tuple(history), chosen)
     with stage("ranking", len(chosen)) as progress:
         ranker.scoring.on_pass = lambda report: progress.update(report.candidates, report.throughput)
@@ -105,7 +104,7 @@ def score_file(
     if out is None:
         raise ConfigError("rank: --candidates needs --out, the place of scores.parquet")
     ranker = model.open(_CACHE_MB)
-    dataset, catalogue, popularity = _load(ranker, folder)
+    dataset, catalogue = _load(ranker, folder)
     grouped = read_candidates(candidates).group_by(EXAMPLE, maintain_order=True).agg(pl.col(USER).first(), ITEM, LABEL)
     cuts = None if examples is None else _cuts(examples)
     requests = []
@@ -122,7 +121,7 @@ def score_file(
         requests.append(RankingRequest(example_id, user, tuple(history[:cut]), tuple(items)))
     summary = _summaries(ranker, summaries, [request.example_id for request in requests])
     with stage("scoring", len(requests)) as progress:
-        scorer = RankerScorer(ranker, ranker.prompts(catalogue, popularity), summary)
+        scorer = RankerScorer(ranker, ranker.prompts(catalogue), summary)
         frame = score_requests(scorer, requests, progress, lambda: ranker.scoring.report.throughput)
     write_parquet(out, frame)
     return {"examples": len(requests), "out": str(out), "scoring": ranker.scoring.report.as_dict()}
@@ -142,7 +141,7 @@ def _cut(place: str, cuts: Mapping[str, int], example_id: str, history: Sequence
     if example_id not in cuts:
         raise DataError(f"{place} has no row in --examples; give the table of the run that made the candidates")
     cut = cuts[example_id]
-    if history[cut : cut + 1] != targets[:1]:
+    if cut >= len(history) or history[cut] not in targets:
         raise DataError(
             f"{place}: event {cut} of its user is not the target {targets[0]!r}; give the very events of the run that "
             "the ranker was tuned in"
@@ -158,13 +157,10 @@ def _cuts(path: Path) -> dict[str, int]:
     return dict(table.select(EXAMPLE, CUT).iter_rows())
 
 
-def _load(ranker: Ranker, folder: Path) -> tuple[Dataset, dict[str, dict[str, Any]], dict[str, int] | None]:
-    """The data, its items by id, and how popular they are in it where the ranker is told."""
+def _load(ranker: Ranker, folder: Path) -> tuple[Dataset, dict[str, dict[str, Any]]]:
     config = DataConfig(path=folder, attributes=list(ranker.attributes), min_rating=ranker.min_rating)
     dataset = Dataset.from_folder(folder, config, ranker.seed)
-    levels = ranker.prompt.popularity_levels
-    popularity = popularity_levels(dataset.interactions, levels) if levels else None
-    return dataset, {row[ITEM]: row for row in dataset.items.iter_rows(named=True)}, popularity
+    return dataset, {row[ITEM]: row for row in dataset.items.iter_rows(named=True)}
 
 
 def _summaries(ranker: Ranker, path: Path | None, needed: Sequence[str]) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ import polars as pl
 from trsr.config import ExperimentConfig, RankerMethod
 from trsr.data.columns import EXAMPLE, ITEM, LABEL, TEST
 from trsr.experiment.run_folder import RunFolder
+from trsr.experiment.shown import shown_items
 from trsr.experiment.tasks import Task, Tasks
 from trsr.prompts.items import shown_text
 
@@ -95,7 +96,7 @@ def _story(
     odds = dict(scores.select("item_id", "score").iter_rows())
     text = _texts(tasks)
     ranked = sorted(zip(task.request.candidates, task.labels, strict=True), key=lambda pair: -odds[pair[0]])
-    recent = config.prompt_of(method).latest(task.request.history)
+    recent = shown_items(tasks, config, method)(task, profile.get("summary", ""))
     return {
         "user_id": task.request.user_id,
         "target": "; ".join(map(text, task.targets)),

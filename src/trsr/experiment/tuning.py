@@ -37,9 +37,10 @@ def keep_tuned(
     folder.update_manifest(training={name: {**state, "prompts": prompt_counts(prompts)}})
     folder.write_json(f"training/{name}.json", log.as_dict())  # last, for it says that all of this is done
     shutil.rmtree(folder.checkpoints(name), ignore_errors=True)  # DeepSpeed writes none
-    for split in (VALID, TEST):
-        shutil.rmtree(folder.score_parts(name, split), ignore_errors=True)  # of an earlier ranker of this name
-    shutil.rmtree(folder.controls(name), ignore_errors=True)  # of the same
+    for split in (VALID, TEST):  # what follows is of an earlier ranker of this name
+        folder.scores(name, split).unlink(missing_ok=True)
+        shutil.rmtree(folder.score_parts(name, split), ignore_errors=True)
+    shutil.rmtree(folder.controls(name), ignore_errors=True)
 
 
 def prompt_counts(prompts: RankingPrompts) -> dict[str, int]:

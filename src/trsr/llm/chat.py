@@ -108,7 +108,10 @@ class ChatFormat:
 
     def count_all(self, texts: Sequence[str]) -> list[int]:
         """The tokens of each data text, from one call of the tokenizer for all."""
-        return [len(ids) for ids, _ in self._encode_all(texts, offsets=False)]
+        return [
+            len(ids if self._control.isdisjoint(ids) else self._encode_data(text)["input_ids"])
+            for text, ids in zip(texts, self._ids_all(texts), strict=True)
+        ]
 
     def answers(self, yes: str, no: str) -> Answers:
         """The first tokens of the two answer words in the answer's place.
@@ -153,25 +156,36 @@ class ChatFormat:
                 return encoded
             text = "".join(" " if place in opened else char for place, char in enumerate(text))
 
-    def _encode_all(self, texts: Sequence[str], offsets: bool = True) -> list[tuple[list[int], Any]]:
+    def _ids_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each data text, control tokens and all, without places in the text, which take most of the time."""
+        plain = [self._without_roles(text) for text in texts]
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if not plain or backend is None or backend.truncation or backend.padding:
+            return self._tokenize(plain)["input_ids"] if plain else []
+        before, backend.encode_special_tokens = backend.encode_special_tokens, True
+        try:
+            return [encoded.ids for encoded in backend.encode_batch_fast(plain, add_special_tokens=False)]
+        finally:
+            backend.encode_special_tokens = before
+
+    def _encode_all(self, texts: Sequence[str]) -> list[tuple[list[int], Any]]:
         """Ids and offsets of each data text as `_encode_data` gives them, which gets those that say control tokens."""
         if not texts:
             return []
-        encoded = self._tokenize([self._without_roles(text) for text in texts], offsets)
-        places = encoded["offset_mapping"] if offsets else [None] * len(texts)
-        result = list(zip(encoded["input_ids"], places, strict=True))
+        encoded = self._tokenize([self._without_roles(text) for text in texts])
+        result = list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
         for place, (ids, _) in enumerate(result):
             if not self._control.isdisjoint(ids):
                 alone = self._encode_data(texts[place])
                 result[place] = alone["input_ids"], alone["offset_mapping"]
         return result
 
-    def _tokenize(self, text: str | list[str], offsets: bool = True) -> Any:
+    def _tokenize(self, text: str | list[str]) -> Any:
         return self.tokenizer(
             text,
             add_special_tokens=False,
             split_special_tokens=True,
-            return_offsets_mapping=offsets,
+            return_offsets_mapping=True,
             return_attention_mask=False,
             return_token_type_ids=False,
             verbose=False,

@@ -70,6 +70,11 @@ class RankingPrompts:
     ) -> None:
         if (popularity is None) != (config.popularity_levels is None):
             raise ConfigError("prompt.popularity_levels and levels of the items go together; give both or neither")
+        if config.popularity_levels and not _tells_popularity(templates):
+            raise ConfigError(
+                f"prompt.popularity_levels: {templates.name}/rank_candidate.j2 shows no popularity; write "
+                "{{ popularity }} of {{ levels }} into it"
+            )
         self.items, self.chat, self.config, self.templates = items, chat, config, templates
         self._popularity = popularity or {}
         self.answers = chat.answers(templates.yes, templates.no)
@@ -152,3 +157,8 @@ class RankingPrompts:
         self.counts.suffix_tokens += sum(len(suffix) for suffix in suffixes)
         longest = len(prefix) + max(len(suffix) for suffix in suffixes)
         self.counts.longest_prompt = max(self.counts.longest_prompt, longest)
+
+
+def _tells_popularity(templates: TemplateSet) -> bool:
+    texts = {templates.text("rank_candidate", candidate="", popularity=level, levels=2) for level in (1, 2)}
+    return len(texts) > 1

@@ -66,6 +66,10 @@ def export_cross_encoder(ranker: Ranker, path: str | Path, dtype: str | None = N
     """
     path, chosen = Path(path), dtype or ranker.dtype
     _check(path, chosen)
+    if ranker.prompt.popularity_levels:
+        raise ConfigError(
+            f"{path}: this ranker tells how popular candidates are, pairs of texts do not; export it merged"
+        )
     tokenizer = pair_tokenizer(ranker.chat, ranker.templates, ranker.prompt.max_tokens)
     model = _merged(ranker)
     _check_padding(ranker, model)
@@ -140,7 +144,7 @@ def _probe(ranker: Ranker) -> tuple[Any, str, Sequence[str], Sequence[str]]:
     items = {str(place): dict.fromkeys(ranker.attributes, text) for place, text in enumerate(texts)}
     ids = list(items)
     return (
-        ranker.prompts(items, {} if ranker.prompt.popularity_levels else None),
+        ranker.prompts(items),
         "Likes 1970s lamps; dislikes “noise”.",
         ids[:2],
         ids[2:],

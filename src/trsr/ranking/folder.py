@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from trsr import __version__
 from trsr.config import PromptConfig, Seed, Settings, SummaryMethod, parse_settings
+from trsr.data.popularity import POPULARITY, read_levels, write_levels
 from trsr.errors import ConfigError, ModelError
 from trsr.files import whole_folder
 from trsr.llm.chat import ChatFormat
@@ -83,6 +84,8 @@ def save(ranker: "Ranker", path: Path, card: Mapping[str, Any]) -> Path:
         ranker.chat.tokenizer.save_pretrained(work)
         ranker.templates.save(work / "templates")
         (work / "trsr.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
+        if ranker.popularity is not None:
+            write_levels(work / POPULARITY, ranker.popularity)
         (work / "README.md").write_text(_card(ranker, card), encoding="utf-8")
     return path
 
@@ -118,6 +121,7 @@ def _ranker(kind: type["Ranker"], path: Path, settings: _Recorded, weights: Weig
         prompt=settings.prompt,
         weights=weights,
         whole=settings.tune == "full",
+        popularity=read_levels(path / POPULARITY) if settings.prompt.popularity_levels else None,
     )
     found, recorded = _answers(ranker), settings.answers.model_dump()
     if found != recorded:

@@ -44,7 +44,8 @@ class Ranker:
     `pass_tokens`, `attention` and `prefix_cache_mb` say how it scores, as in `RankerConfig`; with `served` a server
     does, and `model` is None. `summary_method` is the kind of summary that the model was tuned with, "none" for none;
     `min_rating` and `seed` say which events it was tuned on and how their ties in time were ordered. `whole` says
-    that every weight was tuned.
+    that every weight was tuned. `popularity` are the levels of items (`trsr.data.popularity`) that prompts tell where
+    `prompt.popularity_levels` is given.
 
     Make one from a model folder with `from_pretrained` or `from_server`, or from base weights with `from_base`.
     """
@@ -63,6 +64,7 @@ class Ranker:
     min_rating: float | None = None
     seed: int = 7
     whole: bool = False
+    popularity: Mapping[str, int] | None = None
 
     @classmethod
     def from_base(
@@ -166,14 +168,10 @@ class Ranker:
         settings = {name: getattr(config, name) for name in ("pass_tokens", "attention", "prefix_cache_mb")}
         return replace(self, **settings)
 
-    def prompts(self, items: Mapping[str, Item], popularity: Mapping[str, int] | None = None) -> RankingPrompts:
-        """Prompts over a catalogue: item id to attribute values.
-
-        `popularity` are the levels of its items (`trsr.data.popularity`), for a ranker that tells them; `ConfigError`
-        where only one of the two is so.
-        """
+    def prompts(self, items: Mapping[str, Item]) -> RankingPrompts:
+        """Prompts over a catalogue: item id to attribute values."""
         texts = ItemTexts(items, self.attributes, self.templates, self.chat, self.prompt.show_ids)
-        return RankingPrompts(self.templates, texts, self.chat, self.prompt, popularity)
+        return RankingPrompts(self.templates, texts, self.chat, self.prompt, self.popularity)
 
     def score(self, prompts: Iterable[RankingPrompt]) -> Iterator[Scores]:
         """Log-odds of yes, (n candidates,) fp32, of each prompt: in input order, streamed, several users a pass."""
@@ -202,7 +200,7 @@ class Ranker:
         """Prompts over plain items, with ids given to history and candidates; errors begin with `what`.
 
         Raises `ConfigError` when there is no candidate, an item has none of the ranker's attributes, or the ranker
-        shows ids.
+        shows ids or tells popularity.
         """
         if not candidates:
             raise ConfigError(f"{what}: no candidates given")
@@ -211,6 +209,10 @@ class Ranker:
                 f"{what}: this ranker shows item ids, which plain items lack; build prompts with `prompts` and ids"
             )
         items = [*history, *candidates]
+        if self.prompt.popularity_levels:
+            raise ConfigError(
+                f"{what}: this ranker tells how popular items are, by their ids; build prompts with `prompts` and ids"
+            )
         if not all(any(name in item for name in self.attributes) for item in items):
             raise ConfigError(f"{what}: an item has none of the attributes {', '.join(self.attributes)}")
         rows = {str(index): {name: item.get(name) for name in self.attributes} for index, item in enumerate(items)}

@@ -45,7 +45,7 @@ class _Sample:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What prompts say of items: their rows, and how popular they are where the ranker is told."""
+    """What prompts say of items: their rows, and how popular they are where the ranker tells it."""
 
     catalogue: Mapping[str, Mapping[str, Any]]
     popularity: Mapping[str, int] | None
@@ -155,5 +155,5 @@ def _other_texts(tasks: Tasks, members: Sequence[Task], seed: int) -> _Shown:
 def _anew(scorer: RankerScorer, shown: Tasks | _Shown, summaries: Mapping[str, str]) -> RankerScorer:
     """The same ranker on other texts and summaries, with counts and times of its own."""
     path = cast(AttentionPath, scorer.ranker.attention_choice.path)  # not to be measured once more
-    ranker = replace(scorer.ranker, attention=path)
-    return RankerScorer(ranker, ranker.prompts(shown.catalogue, shown.popularity), summaries)
+    ranker = replace(scorer.ranker, attention=path, popularity=shown.popularity)
+    return RankerScorer(ranker, ranker.prompts(shown.catalogue), summaries)

@@ -25,17 +25,17 @@ def entry(check: str, good: bool, detail: str) -> Entry:
     return {"check": check, "result": "ok" if good else "look", "detail": detail}
 
 
-def some_tasks(tasks: Sequence[Task], seed: int, most: int = MOST_EXAMPLES) -> Sequence[Task]:
-    """All tasks, or as many as `most` and `MOST_ROWS` allow, drawn by the seed, in their order."""
+def some_tasks(tasks: Sequence[Task], seed: int, most: int | None = None) -> Sequence[Task]:
+    """At most `most` tasks, or as many as the bounds of checks allow, drawn by the seed, in their order."""
     rows = sum(len(task.labels) for task in tasks)
-    return [tasks[place] for place in _drawn(len(tasks), rows, seed, most)]
+    return [tasks[place] for place in _drawn(len(tasks), seed, _allowed(len(tasks), rows) if most is None else most)]
 
 
-def some_examples(candidates: pl.DataFrame, seed: int, most: int = MOST_EXAMPLES) -> pl.DataFrame:
-    """The same of the rows of a candidates frame."""
+def some_examples(candidates: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The same of the rows of a candidates frame, within the bounds of checks."""
     ids = candidates[EXAMPLE].unique(maintain_order=True)
-    drawn = _drawn(len(ids), candidates.height, seed, most)
-    return candidates.filter(pl.col(EXAMPLE).is_in(ids.gather(drawn).implode()))
+    places = _drawn(len(ids), seed, _allowed(len(ids), candidates.height))
+    return candidates.filter(pl.col(EXAMPLE).is_in(ids.gather(places).implode()))
 
 
 def beside(candidates: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
@@ -51,6 +51,9 @@ def arrays(scored: pl.DataFrame) -> tuple[Floats, Ints, Ints]:
     return scored["score"].to_numpy(), scored[LABEL].cast(pl.Int64).to_numpy(), examples
 
 
-def _drawn(size: int, rows: int, seed: int, most: int) -> list[int]:
-    most = min(most, max(1, MOST_ROWS * size // max(rows, 1)))
+def _allowed(size: int, rows: int) -> int:
+    return min(MOST_EXAMPLES, max(1, MOST_ROWS * size // max(rows, 1)))
+
+
+def _drawn(size: int, seed: int, most: int) -> list[int]:
     return sorted(generator(seed, "checked examples").permutation(size)[:most].tolist())

@@ -43,7 +43,7 @@ def fitted_before_target(tasks: Tasks) -> Entry:
         moments = targets.join(tasks.dataset.interactions, left_on=[USER, CUT], right_on=[USER, ORDER])
         late = fitted.filter(pl.col(TIME) >= moments[TIME].min()).height
         detail += f", {late} are not before the first of these targets in time"
-    by_time = examples.by == "time"
+    by_time = examples.by in ("time", "impressions")
     if late and not by_time:
         detail += f" (split by {examples.by}: fitted models know what others liked later; split.by time ends that)"
     good = seen == 0 and (late == 0 or not by_time)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trsr.config import PromptConfig
 from trsr.experiment.checks.entry import Entry, entry
+from trsr.experiment.shown import Shown
 from trsr.experiment.tasks import Task, Tasks
 from trsr.prompts.inert import make_inert
 
@@ -18,15 +18,16 @@ def named_targets(
     members: Sequence[Task],
     summaries: Mapping[str, str],
     method: str,
-    config: PromptConfig,
+    shown_items: Shown,
 ) -> Entry:
     """Is a target's id or first attribute in the summary or in the text of the recent items of its prompt?"""
     title_of = tasks.dataset.attributes[0]
     fresh = repeated = 0
     for task in members:
-        recent = config.latest(task.request.history)
+        summary = summaries.get(task.request.example_id, "")
+        recent = shown_items(task, summary)
         shown = [str(tasks.catalogue[item][name] or "") for item in recent for name in tasks.dataset.attributes]
-        prefix = _plain(" | ".join([summaries.get(task.request.example_id, ""), *shown]))
+        prefix = _plain(" | ".join([summary, *shown]))
         named = [
             target
             for target in task.targets

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from trsr.config import ExperimentConfig
+from trsr.config import ExperimentConfig, PromptConfig
 from trsr.data.columns import EXAMPLE, TEST, TRAIN, VALID
 from trsr.data.reading import read_table
 from trsr.experiment.checks import candidates, moments, near_duplicates, places, prompts, scores
 from trsr.experiment.checks.control_results import control_results, not_tried
 from trsr.experiment.checks.entry import Entry, beside, some_examples, some_tasks
 from trsr.experiment.run_folder import RunFolder
+from trsr.experiment.shown import shown_items
 from trsr.experiment.tasks import Task, Tasks
 
 Splits = Mapping[str, Sequence[Task]]
@@ -39,19 +40,26 @@ def check_run(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> None
 def _leaks(tasks: Tasks, splits: Splits, summaries: pl.DataFrame, config: ExperimentConfig) -> Iterator[Entry]:
     """Is a target known from its name, or from its twin?"""
     blocks = near_duplicates.blocks_by_example(summaries)
+    # the prompt that may show most
+    widest = max((config.prompt_of(method) for method in config.methods), key=_may_show_all, default=config.prompt)
     some = {
         split: near_duplicates.SomeTasks(tasks, split, some_tasks(members, config.seed), blocks, config.seed)
         for split, members in splits.items()
     }
     for method in config.methods:
+        shown = shown_items(tasks, config, method)
         texts = dict(summaries.filter(pl.col("method") == method).select(EXAMPLE, "summary").iter_rows())
         for split, members in splits.items():
-            yield prompts.named_targets(tasks, split, members, texts, method, config.prompt_of(method))
+            yield prompts.named_targets(tasks, split, members, texts, method, shown)
             if texts:
                 yield near_duplicates.targets_in_summaries(some[split], texts, method)
     for split in splits:
-        yield near_duplicates.twins_in_history(some[split], config.prompt)
+        yield near_duplicates.twins_in_history(some[split], widest)
     yield near_duplicates.twins_as_negatives(some[TEST])
+
+
+def _may_show_all(prompt: PromptConfig) -> bool:
+    return prompt.recent != "items"
 
 
 def _of_scores(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> Iterator[Entry]:
