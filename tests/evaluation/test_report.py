@@ -161,7 +161,7 @@ def test_a_win_says_who_put_the_target_where(full_run):
 def test_how_it_was_made_names_command_version_device_and_seed(full_run):
     page = section(write_report(full_run).read_text(), "How it was made")
     facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
-    assert facts["run again"] == f"trsr run {full_run / 'config.yaml'} --out NEW"
+    assert facts["run again"] == f"trsr run {full_run.name}/config.yaml --out NEW"
     assert (facts["seed"], facts["trsr"], facts["threads"]) == ("7", "0.1.0", "2")
     assert facts["device"].startswith("cpu ")
     assert facts["wall time"] == "3.1 min"

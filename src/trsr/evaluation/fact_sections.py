@@ -105,7 +105,7 @@ def _facts(run: RunFiles) -> dict[str, str]:
     sizes = [f"{cleaning[name]:,} {name}" for name in ("users", "events", "items") if name in cleaning]
     spent = sorted(seconds.items(), key=lambda entry: -entry[1])[:4]
     found = {
-        "run again": f"trsr run {run.path / 'config.yaml'} --out NEW" if run.config else None,
+        "run again": f"trsr run {run.path.resolve().name}/config.yaml --out NEW" if run.config else None,
         "seed": run.settings.get("seed", manifest.get("seed")),
         "trsr": machine.get("trsr"),
         "commit": manifest.get("commit"),
