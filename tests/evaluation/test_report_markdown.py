@@ -57,7 +57,7 @@ def test_hostile_text_is_inert(run):
             STORY
             | {
                 "user_id": "u\n\n# Big\n\n<img src=x onerror=alert(1)>",
-                "target": "[click](javascript:alert(1)) ![x](http://e.vil/x.png) http://e.vil `code` **b** __b__",
+                "target": "[click](javascript:alert(1)) ![x](http://a.test/x.png) http://a.test `code` **b** __b__",
                 "recent": ["a | b\n| c |", "- one\n- two", "1. one"],
             }
         ],

@@ -47,7 +47,7 @@ def quarantined(source: Path) -> list[tuple[str, int, str]]:
 def amazon_2014(folder: Path) -> None:
     write_literals(
         folder / "meta_Toys.json.gz",
-        [{"asin": "B000000001", "title": "Kite", "imUrl": "http://x", "categories": [["Toys"]]}],
+        [{"asin": "B000000001", "title": "Kite", "imUrl": "http://host.invalid/x", "categories": [["Toys"]]}],
     )
     review = {"reviewerID": "A2SUAM1J3GNN3B", "asin": "B000000001", "overall": 5.0, "unixReviewTime": 1252800000}
     write_json(folder / "reviews_Toys_5.json.gz", [review])

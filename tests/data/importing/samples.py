@@ -56,7 +56,7 @@ def _tables() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def mind() -> Files:
     news = "".join(
-        f"N{_number(item)}\t{kind}\t{kind.lower()}us\t{title}\tAbout {brand}.\thttps://x.org/{item}\t[]\t[]\n"
+        f"N{_number(item)}\t{kind}\t{kind.lower()}us\t{title}\tAbout {brand}.\thttps://x.invalid/{item}\t[]\t[]\n"
         for item, title, brand, kind, _ in ITEMS
     )
     impressions = (

@@ -15,7 +15,7 @@ def test_recognises_its_own_layout_and_no_other(tmp_path, name):
 
 GAMES = (
     "{u'publisher': u'Kotoshiro', u'genres': [u'Action', u'Indie'], u'app_name': u'Lost Summoner', "
-    "u'title': u'Lost Summoner\\u2122', u'url': u'http://x', u'release_date': u'2018-01-04', "
+    "u'title': u'Lost Summoner\\u2122', u'url': u'http://host.invalid/x', u'release_date': u'2018-01-04', "
     "u'tags': [u'Strategy', u\"Beat 'em up\"], u'discount_price': 4.49, u'specs': [u'Single-player'], "
     "u'price': 4.99, u'early_access': False, u'id': u'761140', u'developer': u'Kotoshiro'}\n"
     "{u'app_name': u'Chess', u'price': u'Free To Play', u'id': u'10', u'metascore': None}\n"

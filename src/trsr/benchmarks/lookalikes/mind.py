@@ -72,7 +72,7 @@ def _news(ids: pl.Series, rng: np.random.Generator) -> Iterator[pl.DataFrame]:
                 "subcategory": category + kind,
                 "title": phrases.texts(around(2.2, size, rng), rng),
                 "abstract": abstract.set(pl.Series(rng.random(size) < _NO_ABSTRACT), None),
-                "url": "https://assets.msn.com/labs/mind/AA" + number + ".html",
+                "url": "https://assets.invalid/labs/mind/AA" + number + ".html",
                 "title_entities": _listed(entities, rng.poisson(1.1, size=size), rng),
                 "abstract_entities": _listed(entities, rng.poisson(1.8, size=size), rng),
             }
