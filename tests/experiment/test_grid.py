@@ -17,7 +17,6 @@ from trsr.errors import ConfigError, DataError
 from trsr.experiment import grid as grid_module
 from trsr.experiment.grid import plan_grid, run_grid
 from trsr.experiment.run import run_experiment
-from trsr.experiment.sharing import models_of
 from trsr.llm.memory import RAN_OUT
 
 CELLS = {
@@ -94,7 +93,7 @@ def world(tmp_path_factory):
 
 def test_models_with_the_same_inputs_are_taken_and_all_others_made(world):
     folder, _ = world
-    models = models_of(load_grid(folder / "grid.yaml").cells[0].config)
+    models = load_grid(folder / "grid.yaml").cells[0].config.models
     assert {"popularity", "item_knn", "untuned", "trsr-none", "trsr-recurrent"} <= set(models)
     for cell in UNTOUCHED:
         manifest, taken = read(folder / "out" / cell, "manifest.json"), taken_by(cell, models)
@@ -111,7 +110,7 @@ def test_the_plan_says_before_what_is_shared(world):
     folder, _ = world
     grid = load_grid(folder / "grid.yaml")
     for cell, plan in zip(grid.cells, plan_grid(grid), strict=True):
-        models = models_of(cell.config)
+        models = cell.config.models
         assert plan.takes == taken_by(cell.name, models)
         assert plan.makes == [model for model in models if model not in plan.takes]
 
@@ -176,7 +175,7 @@ def test_a_model_begun_elsewhere_is_not_offered_to_other_cells(world, tmp_path):
     run_grid(grid, tmp_path / "out")
     assert read(base, "manifest.json")["inputs"]["trsr-none"] == ""
     taken = read(tmp_path / "out" / "resampled", "manifest.json")["taken"]
-    assert taken == {model: "base" for model in models_of(grid.cells[0].config) if model != "trsr-none"}
+    assert taken == {model: "base" for model in grid.cells[0].config.models if model != "trsr-none"}
 
 
 def test_a_killed_grid_ends_as_an_undisturbed_one_and_repeats_no_finished_work(world, tmp_path, monkeypatch):

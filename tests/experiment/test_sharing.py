@@ -8,7 +8,7 @@ import pytest
 from experiment.tiny_shop import config_of, make_base, make_shop
 from trsr.experiment import sharing
 from trsr.experiment.run_folder import RunFolder
-from trsr.experiment.sharing import Inputs, hash_table, key_of, models_of
+from trsr.experiment.sharing import Inputs, hash_table, key_of
 from trsr.experiment.tasks import make_tasks
 from trsr.prompts.templates import TemplateSet
 
@@ -80,7 +80,7 @@ def found(config, folder, **changes):
 
 
 def keys(config, inputs):
-    return {model: key_of(model, config, inputs) for model in models_of(config)}
+    return {model: key_of(model, config, inputs) for model in config.models}
 
 
 def changed(before, after):
@@ -153,5 +153,5 @@ def test_a_table_is_hashed_by_names_types_values_and_order_and_not_by_its_chunks
     assert len({hash_table(one) for one in [frame, *others]}) == 6
     chunked = pl.concat([frame.head(1), frame.tail(2)], rechunk=False)
     assert hash_table(chunked) == hash_table(frame)
-    monkeypatch.setattr(sharing, "_SLICE", 2)
+    monkeypatch.setattr("trsr.data.dataset._HASHED_ROWS", 2)
     assert hash_table(frame) == hash_table(chunked)

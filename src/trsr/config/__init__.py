@@ -5,6 +5,7 @@ from trsr.config.checks import CheckConfig
 from trsr.config.data import BookshopConfig, CandidateConfig, CandidateSource, DataConfig, SplitConfig
 from trsr.config.experiment import (
     TUNED,
+    UNTUNED,
     EvaluationConfig,
     ExperimentConfig,
     RankerMethod,
@@ -12,14 +13,16 @@ from trsr.config.experiment import (
     load_experiment,
     with_data_path,
 )
-from trsr.config.grid import Cell, Grid, is_grid, load_grid
+from trsr.config.grid import RECORD, Cell, Grid, is_grid, load_grid
 from trsr.config.importing import CleaningConfig, ColumnMap, FilterConfig, ImportConfig, TableConfig, TablesConfig
 from trsr.config.ranking import AttentionPath, PromptConfig, RankerConfig, TrainingConfig
-from trsr.config.settings import Seed, Settings, dump_yaml, flat_settings, parse_settings, read_yaml
+from trsr.config.settings import Seed, Settings, dump_yaml, flat_settings, parse_settings, read_yaml, short_key
 from trsr.config.summaries import BackendConfig, SummaryConfig
 
 __all__ = [
+    "RECORD",
     "TUNED",
+    "UNTUNED",
     "AttentionPath",
     "BackendConfig",
     "BaselineName",
@@ -55,5 +58,6 @@ __all__ = [
     "load_grid",
     "parse_settings",
     "read_yaml",
+    "short_key",
     "with_data_path",
 ]

@@ -14,6 +14,8 @@ from trsr.config.summaries import SummaryConfig
 
 SummaryMethod = Literal["none", "hierarchical", "recurrent", "extractive"]
 RankerMethod = Literal["none", "recent", "context", "hierarchical", "recurrent", "extractive"]
+UNTUNED = "untuned"
+"""The name of the ranker that is not tuned."""
 TUNED = "trsr-"
 """How the names of tuned rankers begin, `trsr-METHOD`, and those of mixes that have one."""
 
@@ -87,6 +89,22 @@ class ExperimentConfig(Settings):
         return self
 
     @property
+    def models(self) -> list[str]:
+        """The models whose scores do not come from those of others, in the order they are made."""
+        llm = [UNTUNED, *(f"{TUNED}{method}" for method in self.methods)] if self.methods else []
+        return [*self.baselines, *llm]
+
+    @property
+    def encoder_model(self) -> str:
+        """The model that turns item texts into vectors."""
+        return self.embedding.model or self.ranker.base
+
+    @property
+    def encoder(self) -> EmbeddingConfig:
+        """`embedding` with the name of its model."""
+        return self.embedding.model_copy(update={"model": self.encoder_model})
+
+    @property
     def summary_methods(self) -> list[SummaryMethod]:
         """The methods that need summaries."""
         return [method for method in self.methods if method != "none" and method != "recent" and method != "context"]
@@ -98,17 +116,16 @@ class ExperimentConfig(Settings):
         return self.prompt.model_copy(update={"recent": "budget" if method == "recent" else "context"})
 
     def _check_mixes(self) -> None:
-        tuned = [f"{TUNED}{method}" for method in self.methods]
-        models = [*self.baselines, *(["untuned"] if tuned else []), *tuned]
         for name, parts in self.mixes.items():
-            unknown = next((part for part in parts if part not in models), None)
+            unknown = next((part for part in parts if part not in self.models), None)
             if unknown is not None:
-                raise ValueError(f"mixes.{name}: this experiment has no model {unknown!r}, but {', '.join(models)}")
+                known = ", ".join(self.models)
+                raise ValueError(f"mixes.{name}: this experiment has no model {unknown!r}, but {known}")
             if len(parts) < 2 or len(set(parts)) < len(parts):
                 raise ValueError(f"mixes.{name}: name two different models at least, and each once")
-            if name in (*models, "chance", "oracle"):
+            if name in (*self.models, "chance", "oracle"):
                 raise ValueError(f"mixes.{name}: a model has this name; give the mix another")
-            if name.startswith(TUNED) != any(part in tuned for part in parts):
+            if name.startswith(TUNED) != any(part.startswith(TUNED) for part in parts):
                 raise ValueError(f"mixes.{name}: where a tuned ranker is in it, its name begins with {TUNED}; else not")
 
 

@@ -10,16 +10,18 @@ from typing import Annotated, Any, Self, get_origin
 from pydantic import Field, model_validator
 
 from trsr.config.experiment import ExperimentConfig, with_data_path
-from trsr.config.settings import Seed, Settings, parse_settings, read_yaml, section_of
+from trsr.config.settings import Seed, Settings, parse_settings, read_yaml, section_of, short_key
 from trsr.errors import ConfigError
 
 BASE = "base"
+RECORD = "grid.json"
+"""The file in a grid's folder that says what its cells are and how far they are."""
 CONTROL = "recent"
 """The method that shows recent items in the place of a summary: what a summary has to beat."""
 _OWN_KEYS = {"base", "experiment", "grid", "cells", "seeds"}
 _SEED_KEYS = ("seed", "training.seed")
 _LONGEST = 120  # characters of a cell's name, which is a folder's
-_TAKEN_NAMES = ("grid.json", "report.html", *(f"summaries.sqlite{end}" for end in ("", "-wal", "-shm")))
+_TAKEN_NAMES = (RECORD, "report.html", *(f"summaries.sqlite{end}" for end in ("", "-wal", "-shm")))
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -193,9 +195,7 @@ def _combination_name(grid: Mapping[str, Sequence[Any]], overrides: Mapping[str,
     A key with one value is left out where another has more.
     """
     keys = [key for key, values in grid.items() if len(values) > 1] or list(grid)
-    ends = [key.rpartition(".")[2] for key in keys]
-    names = [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
-    name = "--".join(f"{name}-{_shown(overrides[key])}" for name, key in zip(names, keys, strict=True))
+    name = "--".join(f"{short_key(key, keys)}-{_shown(overrides[key])}" for key in keys)
     if len(name) > _LONGEST:
         raise ConfigError(f"{path}: grid: a combination would be called {name[:60]}…; give it a name under cells")
     return name

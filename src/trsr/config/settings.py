@@ -1,5 +1,6 @@
 """The base of all settings: pydantic models that refuse unknown keys and round-trip through YAML."""
 
+from collections.abc import Collection
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -73,3 +74,9 @@ def flat_settings(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= flat_settings(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
+
+
+def short_key(key: str, keys: Collection[str]) -> str:
+    """The last part of a dotted key, the whole key where another one of `keys` ends alike."""
+    last = key.rpartition(".")[2]
+    return key if sum(other.rpartition(".")[2] == last for other in keys) > 1 else last

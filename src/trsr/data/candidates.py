@@ -79,7 +79,7 @@ def nearest_candidates(
     tie = rng.permutation(tasks.size)
     codes = np.empty((examples.height, negatives), dtype=np.int32)
     for row, found in zip(range(examples.height), scores, strict=True):
-        allowed = _allowed(tasks, np.array([row]))[0]
+        allowed = tasks.allowed(np.array([row]))[0]
         places = np.flatnonzero(allowed)
         if places.size < negatives:
             raise _too_few(examples, row, places.size, negatives)
@@ -99,7 +99,7 @@ def catalogue_candidates(examples: pl.DataFrame, events: pl.DataFrame, catalogue
     parts = []
     for begin in range(0, examples.height, step):
         rows = np.arange(begin, min(begin + step, examples.height))
-        allowed = _allowed(tasks, rows)
+        allowed = tasks.allowed(rows)
         if not allowed.any(axis=1).all():
             name = examples[EXAMPLE][begin + int(np.argmin(allowed.any(axis=1)))]
             raise DataError(
@@ -111,15 +111,6 @@ def catalogue_candidates(examples: pl.DataFrame, events: pl.DataFrame, catalogue
         lines, codes = np.nonzero(whole)
         parts.append(_rows(examples, tasks, begin + lines, codes, codes == tasks.target[rows][lines], CATALOGUE))
     return pl.concat(parts)
-
-
-def _allowed(tasks: Tasks, rows: Ints) -> Bools:
-    """Which items of the catalogue may stand beside the target of each of `rows`: (rows, catalogue)."""
-    allowed = np.ones((rows.size, tasks.vocabulary.len()), np.bool_)
-    lines, seen = tasks.known(rows)
-    allowed[lines[seen >= 0], seen[seen >= 0]] = False
-    allowed[np.arange(rows.size), tasks.target[rows]] = False
-    return allowed[:, : tasks.size]
 
 
 def _beside_targets(

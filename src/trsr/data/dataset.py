@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -15,6 +16,11 @@ from trsr.data.reading import dataset_files, read_table
 from trsr.data.report import CleaningReport
 from trsr.data.validation import clean_items
 from trsr.errors import DataError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
+_HASHED_ROWS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +109,12 @@ class Dataset:
         """
         digest = sha256()
         for frame in (self.items, self.interactions):
-            digest.update(repr(list(frame.schema.items())).encode())
-            digest.update(frame.write_ndjson().encode())
+            add_table(digest, frame)
         return digest.hexdigest()
+
+
+def add_table(digest: "Hash", frame: pl.DataFrame) -> None:
+    """Hash the columns of a table, their types and all rows in their order, some rows at a time."""
+    digest.update(repr(list(frame.schema.items())).encode())
+    for part in frame.iter_slices(_HASHED_ROWS):
+        digest.update(part.write_ndjson().encode())

@@ -14,8 +14,8 @@ from trsr.data.columns import CUT, EXAMPLE, ITEM, LABEL, ORDER, SPLIT, TEST, TIM
 from trsr.data.dataset import Dataset
 from trsr.data.impressions import CLICKED, as_shown, list_impressions, open_impressions, read_impressions
 from trsr.data.seeds import generator
-from trsr.data.splits import SPLITS, Examples, at_most
-from trsr.errors import ConfigError, DataError
+from trsr.data.splits import SPLITS, Examples, at_most, choose_split, refuse_all_held_out
+from trsr.errors import DataError
 
 _UNTIL = "until"
 
@@ -48,9 +48,8 @@ def impression_tasks(
     table, items = open_impressions(folder), dataset.items[ITEM]
     rows = _placed(list_impressions(table, items), dataset)
     rows, moment = _split(rows.filter(pl.col(CUT) >= data.min_history), split)
-    limits = {TRAIN: split.max_train, VALID: split.max_valid, TEST: split.max_test}
     rows = _latest_of_users(rows, split.targets_per_user)
-    parts = {name: at_most(rows.filter(pl.col(SPLIT) == name), limits[name], seed, name) for name in SPLITS}
+    parts = {name: at_most(rows.filter(pl.col(SPLIT) == name), split, seed, name) for name in SPLITS}
     for name, part in parts.items():
         if part.is_empty():
             raise DataError(
@@ -114,14 +113,12 @@ def _split(rows: pl.DataFrame, split: SplitConfig) -> tuple[pl.DataFrame, int]:
         first_valid = _latest(first, split.valid, first.height)
         is_test = pl.col(SPLIT) == there[1]
     else:
-        if split.valid + split.test >= 1:
-            raise ConfigError(f"split: valid {split.valid} and test {split.test} leave nothing to train on; lower them")
+        refuse_all_held_out(split)
         first_test = _latest(rows, split.test, rows.height)
         first_valid = _latest(rows, split.valid, rows.filter(pl.col(TIME) < first_test).height)
         is_test = pl.col(TIME) >= first_test
     is_valid = pl.col(TIME) >= first_valid
-    by_moment = pl.when(is_test).then(pl.lit(TEST)).when(is_valid).then(pl.lit(VALID)).otherwise(pl.lit(TRAIN))
-    return rows.with_columns(by_moment.alias(SPLIT)), first_valid
+    return rows.with_columns(choose_split(is_test, is_valid)), first_valid
 
 
 def _latest(rows: pl.DataFrame, share: float, below: int) -> int:

@@ -111,6 +111,14 @@ class Tasks:
             np.add.at(mass[part], lines, padded[items])
         return mass
 
+    def allowed(self, rows: Ints) -> Bools:
+        """Which items of the catalogue may stand beside the target of each of `rows`: (rows, catalogue)."""
+        allowed = np.ones((rows.size, self.vocabulary.len()), np.bool_)
+        lines, seen = self.known(rows)
+        allowed[lines[seen >= 0], seen[seen >= 0]] = False
+        allowed[np.arange(rows.size), self.target[rows]] = False
+        return allowed[:, : self.size]
+
     def known(self, rows: Ints) -> tuple[Ints, Codes]:
         """The histories of some examples one after another: the place in `rows` that each item belongs to, and it."""
         cut = self.cut[rows]
@@ -160,9 +168,7 @@ def draw_by_order(
             ranks = np.full((part.size, tasks.vocabulary.len()), np.inf)
             ranks[:, np.flatnonzero(counts)] = rng.standard_exponential((part.size, np.count_nonzero(counts)))
             ranks[:, np.flatnonzero(counts)] /= counts[counts > 0]
-        lines, seen = tasks.known(part)
-        ranks[lines[seen >= 0], seen[seen >= 0]] = np.inf
-        ranks[np.arange(part.size), tasks.target[part]] = np.inf
+        ranks[:, : tasks.size][~tasks.allowed(part)] = np.inf
         ranks[:, tasks.size :] = np.inf
         result[begin : begin + step] = np.argsort(ranks, axis=1)[:, :negatives]
     return result

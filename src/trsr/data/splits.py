@@ -49,15 +49,14 @@ def make_examples(dataset: Dataset, split: SplitConfig, data: DataConfig, seed: 
     by = split.by
     if by == "auto":
         by = "time" if dataset.has_time else "last"
-    if by != "last" and split.valid + split.test >= 1:
-        raise ConfigError(f"split: valid {split.valid} and test {split.test} leave nothing to train on; lower them")
+    if by != "last":
+        refuse_all_held_out(split)
     if by == "time" and not dataset.has_time:
         raise ConfigError(f"split.by: {dataset.name} has events without a timestamp; use last or users, not time")
     protocol = {"time": _by_time, "last": _by_last, "users": _by_users}[by]
     events = protocol(dataset.interactions, split, seed)
     targets = _targets(events, split, data.min_history)
-    limits = {TRAIN: split.max_train, VALID: split.max_valid, TEST: split.max_test}
-    parts = [at_most(targets.filter(pl.col(SPLIT) == name), limits[name], seed, name) for name in SPLITS]
+    parts = [at_most(targets.filter(pl.col(SPLIT) == name), split, seed, name) for name in SPLITS]
     for name, part in zip(SPLITS, parts, strict=True):
         if part.is_empty():
             raise DataError(_nothing_left(dataset, name, by, data.min_history))
@@ -71,13 +70,13 @@ def _by_time(events: pl.DataFrame, split: SplitConfig, seed: int) -> pl.DataFram
     first_test = times.len() - max(1, round(split.test * times.len()))
     first_valid = max(0, first_test - max(1, round(split.valid * times.len())))
     is_test, is_valid = pl.col(TIME) >= times[first_test], pl.col(TIME) >= times[first_valid]
-    return events.with_columns(_choose(is_test, is_valid))
+    return events.with_columns(choose_split(is_test, is_valid))
 
 
 def _by_last(events: pl.DataFrame, split: SplitConfig, seed: int) -> pl.DataFrame:
     """The last event of every user is test, the one before it valid, the rest train."""
     left = pl.len().over(USER) - pl.col(ORDER)
-    return events.with_columns(_choose(left == 1, left == 2))
+    return events.with_columns(choose_split(left == 1, left == 2))
 
 
 def _by_users(events: pl.DataFrame, split: SplitConfig, seed: int) -> pl.DataFrame:
@@ -87,10 +86,11 @@ def _by_users(events: pl.DataFrame, split: SplitConfig, seed: int) -> pl.DataFra
     tests = max(1, round(split.test * users.len()))
     valids = max(1, round(split.valid * users.len()))
     is_test = pl.col(USER).is_in(users[:tests].implode())
-    return events.with_columns(_choose(is_test, pl.col(USER).is_in(users[tests : tests + valids].implode())))
+    return events.with_columns(choose_split(is_test, pl.col(USER).is_in(users[tests : tests + valids].implode())))
 
 
-def _choose(is_test: pl.Expr, is_valid: pl.Expr) -> pl.Expr:
+def choose_split(is_test: pl.Expr, is_valid: pl.Expr) -> pl.Expr:
+    """The column `split`: test, else validation, else training."""
     return pl.when(is_test).then(pl.lit(TEST)).when(is_valid).then(pl.lit(VALID)).otherwise(pl.lit(TRAIN)).alias(SPLIT)
 
 
@@ -101,8 +101,15 @@ def _targets(events: pl.DataFrame, split: SplitConfig, min_history: int) -> pl.D
     return chosen.select(pl.format("{}@{}", USER, CUT).alias(EXAMPLE), USER, SPLIT, CUT, ITEM)
 
 
-def at_most(part: pl.DataFrame, limit: int | None, seed: int, name: str) -> pl.DataFrame:
-    """At most `limit` examples of the split `name`, drawn by the seed, in the order they have."""
+def refuse_all_held_out(split: SplitConfig) -> None:
+    """Raise `ConfigError` where the shares of validation and test leave nothing to train on."""
+    if split.valid + split.test >= 1:
+        raise ConfigError(f"split: valid {split.valid} and test {split.test} leave nothing to train on; lower them")
+
+
+def at_most(part: pl.DataFrame, split: SplitConfig, seed: int, name: str) -> pl.DataFrame:
+    """At most as many examples of the split `name` as `split` says, drawn by the seed, in the order they have."""
+    limit = {TRAIN: split.max_train, VALID: split.max_valid, TEST: split.max_test}[name]
     if limit is None or part.height <= limit:
         return part
     kept = generator(seed, f"max_{name}").permutation(part.height)[:limit]

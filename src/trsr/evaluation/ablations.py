@@ -5,8 +5,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from trsr.config import short_key
 from trsr.evaluation.result_sections import COMPARISON_HEADER, comparison_row
-from trsr.evaluation.run_groups import BETWEEN, RunGroup, Variant, settings_text, short_key, value_text
+from trsr.evaluation.run_groups import BETWEEN, RunGroup, Variant, settings_text, value_text
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.series import STYLES, Value, bucket_plot
 from trsr.evaluation.setting_tests import setting_tests

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from trsr.config import TUNED
 from trsr.evaluation.run_files import RunFiles
 from trsr.evaluation.run_groups import Row, RunGroup
 from trsr.evaluation.sections import Figure, Section, Table
@@ -80,7 +81,7 @@ def cost_of(model: str, run: RunFiles) -> Cost:
 def _summary_tokens(model: str, run: RunFiles, examples: float) -> float | None:
     """The run counts the tokens of all its summaries; a method gets the share of its calls."""
     used = run.numbers("summaries", "calls")
-    calls = run.summary_calls.get(model.partition("-")[2], 0)
+    calls = run.summary_calls.get(model.removeprefix(TUNED), 0)
     everything = sum(run.summary_calls.values())
     if not calls or not examples or not used:
         return None

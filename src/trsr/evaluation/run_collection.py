@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter
 
+from trsr.config import RECORD
 from trsr.errors import DataError, TrsrError
 from trsr.evaluation.run_files import RunFiles, load_json, read_run
-
-GRID = "grid.json"
 
 
 class GridCell(BaseModel):
@@ -58,7 +57,7 @@ def collect_runs(places: Iterable[Path]) -> Collection:
     first: TrsrError | None = None
     for place in places:
         names.append(place.resolve().name)
-        cells = _cells(place) if (place / GRID).exists() else [(place, None)]
+        cells = _cells(place) if (place / RECORD).exists() else [(place, None)]
         for folder, cell in cells:
             if cell is not None and cell.state != "done":
                 reason = cell.error or ("no reason is given" if cell.state == "failed" else "not run yet")
@@ -75,7 +74,7 @@ def collect_runs(places: Iterable[Path]) -> Collection:
 
 
 def _cells(place: Path) -> list[tuple[Path, GridCell | None]]:
-    path = place / GRID
+    path = place / RECORD
     grid = load_json(path, TypeAdapter(Grid), "write this file again with `trsr run`")
     outside = [cell.name for cell in grid.cells if Path(cell.name).name != cell.name]
     if outside:

@@ -1,7 +1,7 @@
 """The files of a run folder as the report needs them: read, validated, never trusted."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -163,7 +163,7 @@ def read_run(run: Path) -> RunFiles:
         config=_read(config).decode(errors="replace") if config.exists() else "",
         settings=_settings(config) if config.exists() else {},
         manifest=_load(run / "manifest.json", TypeAdapter(dict[str, Any])),
-        metrics=plain_metrics(intervals),
+        metrics=_plain(intervals),
         training=_load_folder(run / "training", TypeAdapter(TrainingLog)),
         choices=_load_folder(run / "baselines", TypeAdapter(Choice)),
         stories=_load_if_there(run / "stories.json", TypeAdapter(list[Story])) or [],
@@ -176,12 +176,8 @@ def read_run(run: Path) -> RunFiles:
     )
 
 
-def plain_metrics(intervals: Intervals) -> Metrics:
-    """The same as plain values."""
-    return {
-        model: {name: {"mean": i.mean, "low": i.low, "high": i.high} for name, i in values.items()}
-        for model, values in intervals.items()
-    }
+def _plain(intervals: Intervals) -> Metrics:
+    return {model: {name: asdict(one) for name, one in values.items()} for model, values in intervals.items()}
 
 
 def load_json(path: Path, kind: TypeAdapter[T], remedy: str) -> T:

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from trsr.config import TUNED
+from trsr.config import TUNED, short_key
 from trsr.evaluation.comparisons import ORACLE
 from trsr.evaluation.evaluate import CHANCE, Metrics
 from trsr.evaluation.protocol import describe_protocol
@@ -153,12 +153,6 @@ def group_runs(runs: Sequence[RunFiles]) -> list[RunGroup]:
 def settings_text(settings: Mapping[str, Any], varied: Sequence[str]) -> str:
     """`loss listwise, lora_r 8`: the last part of a key where that names it alone."""
     return ", ".join(f"{short_key(key, varied)} {value_text(settings[key])}" for key in settings)
-
-
-def short_key(key: str, keys: Sequence[str]) -> str:
-    """The last part of a dotted key, the whole key where another one of `keys` ends alike."""
-    last = key.rpartition(".")[2]
-    return key if sum(other.rpartition(".")[2] == last for other in keys) > 1 else last
 
 
 def value_text(value: Any) -> str:

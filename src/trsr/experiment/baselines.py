@@ -17,8 +17,7 @@ def fit_data(tasks: Tasks, config: ExperimentConfig) -> FitData:
     """Data of an experiment for its baselines; settings are chosen on its validation candidates."""
     valid = tasks.of(VALID)
     validation = Validation([task.request for task in valid], [task.labels for task in valid])
-    embedding = config.embedding.model_copy(update={"model": config.embedding.model or config.ranker.base})
-    return FitData(tasks.dataset, tasks.examples.fit_events, validation, config.prompt.template, embedding)
+    return FitData(tasks.dataset, tasks.examples.fit_events, validation, config.prompt.template, config.encoder)
 
 
 def tuned_baseline(name: BaselineName, data: FitData, folder: RunFolder, seed: int) -> Scorer:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -72,17 +73,17 @@ class _Draw:
             RankingRequest(name, whole[name][USER], tuple(self.examples.history(self.dataset, whole[name])), catalogue)
             for name in rows[EXAMPLE].sort()
         ]
-        return self._retriever().score(requests)
+        return self._retriever.score(requests)
 
+    @cached_property
     def _retriever(self) -> Scorer:
+        """Fitted once for all splits."""
         name, seed = self.config.candidates.retriever, self.config.seed
         lacking = lacking_packages(name)
         if lacking:
             raise ConfigError(f"candidates.retriever: {name} needs {lacking}: pip install 'trsr[baselines]'")
-        embedding = self.config.embedding
-        embedding = embedding.model_copy(update={"model": embedding.model or self.config.ranker.base})
         data = FitData(
-            self.dataset, self.examples.fit_events, Validation([], []), self.config.prompt.template, embedding
+            self.dataset, self.examples.fit_events, Validation([], []), self.config.prompt.template, self.config.encoder
         )
         if name == "bm25":
             return fit_bm25(data, Bm25Settings(RETRIEVED_FROM, k1=1.2, b=0.75), seed)

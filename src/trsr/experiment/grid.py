@@ -10,18 +10,17 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from trsr.config import Cell, Grid
+from trsr.config import RECORD, Cell, Grid
 from trsr.errors import ConfigError, DataError, ModelError, TrsrError
 from trsr.experiment.run import run_experiment
 from trsr.experiment.run_folder import RunFolder
-from trsr.experiment.sharing import Inputs, Sharing, key_of, models_of
+from trsr.experiment.sharing import Inputs, Sharing, key_of
 from trsr.files import write_text
 from trsr.llm.memory import RAN_OUT, ran_out, release
 from trsr.llm.weights import pick_device
 from trsr.progress import say
 from trsr.ranking.processes import refuse_several
 
-RECORD = "grid.json"
 State = Literal["done", "failed", "waiting"]
 
 
@@ -150,7 +149,7 @@ def plan_grid(grid: Grid) -> list[Plan]:
     plans = []
     for cell in grid.cells:
         inputs = Inputs.planned(cell.config)
-        keys = {model: key_of(model, cell.config, inputs) for model in models_of(cell.config)}
+        keys = {model: key_of(model, cell.config, inputs) for model in cell.config.models}
         takes = {model: made[key] for model, key in keys.items() if key in made}
         plans.append(Plan([model for model in keys if model not in takes], takes))
         made |= {key: cell.name for key in keys.values() if key not in made}

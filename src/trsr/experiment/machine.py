@@ -55,7 +55,7 @@ def fingerprint_models(config: ExperimentConfig) -> dict[str, str]:
         found["weights"] = resolve_weights(config.ranker.base).fingerprint
         found["summariser"] = resolve_weights(config.summaries.model).fingerprint
     if "embedding" in config.baselines:
-        found["embedding"] = resolve_encoder(config.embedding.model or config.ranker.base).fingerprint
+        found["embedding"] = resolve_encoder(config.encoder_model).fingerprint
     return found
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from trsr.baselines.mixing import Floats, fit_weights, standardized
 from trsr.data.columns import EXAMPLE, ITEM, LABEL, TEST, VALID
+from trsr.data.reading import read_table
 from trsr.errors import ConfigError, DataError
 from trsr.experiment.run_folder import RunFolder, write_parquet
 from trsr.experiment.tasks import Tasks
@@ -39,7 +40,7 @@ def _features(folder: RunFolder, models: Sequence[str], candidates: pl.DataFrame
     columns = []
     for model in models:
         path = folder.scores(model, split)
-        scores = pl.read_parquet(path).select(EXAMPLE, ITEM, _SCORE)
+        scores = read_table(path).select(EXAMPLE, ITEM, _SCORE)
         joined = candidates.select(EXAMPLE, ITEM).join(scores, [EXAMPLE, ITEM], "left", maintain_order="left")
         if joined.height != candidates.height or joined[_SCORE].null_count():
             raise DataError(f"{path}: not the scores of this run's {split} candidates; delete it and run again")

@@ -16,7 +16,7 @@ from typing import Any
 
 from trsr.baselines.oracle import Oracle
 from trsr.baselines.registry import check_installed
-from trsr.config import ExperimentConfig, RankerConfig, RankerMethod
+from trsr.config import TUNED, UNTUNED, ExperimentConfig, RankerConfig, RankerMethod
 from trsr.data.columns import EXAMPLE, TEST, TRAIN, VALID
 from trsr.data.reading import read_table
 from trsr.data.scoring import Scorer
@@ -93,7 +93,7 @@ class _Experiment:
 
     def train(self, method: RankerMethod) -> tuple[Path, dict[str, Any]]:
         """Tune one ranker, unless that is done; gives its folder and its log."""
-        name = f"trsr-{method}"
+        name = f"{TUNED}{method}"
         done = self.folder.training_log(name).exists()
         with main_first():
             if is_main():
@@ -175,12 +175,12 @@ class _Experiment:
 
     def _untuned(self, summaries: Mapping[str, Mapping[str, str]]) -> None:
         method = untuned_method(self.config)
-        if not self._is_scored("untuned"):
-            self._score_with(self.ranker, "untuned", summaries[method])
+        if not self._is_scored(UNTUNED):
+            self._score_with(self.ranker, UNTUNED, summaries[method])
 
     def _tuned(self, method: RankerMethod, summaries: Mapping[str, Mapping[str, str]]) -> None:
         """Train, save and score the ranker of one summary method, as far as that is not done."""
-        name = f"trsr-{method}"
+        name = f"{TUNED}{method}"
         if self._is_scored(name):
             return
         if self.folder.training_log(name).exists():

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from trsr.config import ExperimentConfig, dump_yaml, flat_settings, load_experiment, with_data_path
+from trsr.config import RECORD, ExperimentConfig, dump_yaml, flat_settings, load_experiment, with_data_path
 from trsr.data.columns import TEST
 from trsr.data.reading import read_table
 from trsr.errors import ConfigError, DataError
@@ -27,7 +27,7 @@ class RunFolder:
         Raises `ConfigError` when the folder holds a run of other settings or a grid, or cannot be written.
         """
         folder, config = cls(path), with_data_path(config, Path.cwd())
-        if (path / "grid.json").exists():
+        if (path / RECORD).exists():
             raise ConfigError(f"{path}: holds a grid, not a run; give another --out")
         if folder.config.exists():
             changed = _first_difference(load_experiment(folder.config), config)

@@ -16,8 +16,9 @@ from typing import Any, Self
 
 import polars as pl
 
-from trsr.config import TUNED, ExperimentConfig, load_experiment
+from trsr.config import TUNED, UNTUNED, ExperimentConfig, load_experiment
 from trsr.data.columns import EXAMPLE, TEST, TRAIN, VALID
+from trsr.data.dataset import add_table
 from trsr.errors import DataError
 from trsr.experiment.machine import describe_machine
 from trsr.experiment.run_folder import RunFolder
@@ -25,11 +26,9 @@ from trsr.experiment.tasks import Tasks
 from trsr.files import whole_file, whole_folder
 from trsr.progress import say
 
-UNTUNED = "untuned"
 _IDLE = ("store", "batch_size")  # settings of summaries that do not change their texts
 _OF_TRAINING = ("train_negatives", "train_source")  # settings of candidates
 _IDLE_WITHOUT_LLM = ("backend", "model", "dtype")
-_SLICE = 100_000  # rows
 _RECORDS = ("training", "scoring", "speed")  # of the manifest, by model
 _OF_RANKER = ("attention", "ranker")  # of the manifest, for the whole run
 # what of the settings the fingerprints in a manifest are of
@@ -38,16 +37,10 @@ _MADE_FROM: Mapping[str, Any] = {
     "templates": lambda config: config.prompt.template,
     "weights": lambda config: config.ranker.base,
     "summariser": lambda config: config.summaries.model,
-    "embedding": lambda config: config.embedding.model or config.ranker.base,
+    "embedding": lambda config: config.encoder_model,
 }
 
 Summaries = Mapping[str, Mapping[str, str]]
-
-
-def models_of(config: ExperimentConfig) -> list[str]:
-    """The models of an experiment whose scores can be shared, in the order they are made."""
-    llm = [UNTUNED, *(f"{TUNED}{method}" for method in config.methods)] if config.methods else []
-    return [*config.baselines, *llm]
 
 
 def untuned_method(config: ExperimentConfig) -> str:
@@ -104,7 +97,7 @@ class Inputs:
             {method: dict.fromkeys((TRAIN, VALID, TEST), _planned_texts(config, method)) for method in config.methods},
             plain["prompt"]["template"],
             plain["ranker"]["base"],
-            plain["embedding"]["model"] or plain["ranker"]["base"],
+            config.encoder_model,
             None,
         )
 
@@ -161,7 +154,7 @@ class Sharing:
         """
         self._refuse_change(folder, config)
         inputs = Inputs.found(tasks, summaries, folder)
-        keys = {model: key_of(model, config, inputs) for model in models_of(config)}
+        keys = {model: key_of(model, config, inputs) for model in config.models}
         for model, key in keys.items():
             if _is_whole(folder, model):
                 continue
@@ -192,9 +185,8 @@ class Sharing:
 
 def hash_table(frame: pl.DataFrame) -> str:
     """SHA-256 of the columns, their types and all rows in their order."""
-    digest = sha256(repr(list(frame.schema.items())).encode())
-    for part in frame.iter_slices(_SLICE):
-        digest.update(part.write_ndjson().encode())
+    digest = sha256()
+    add_table(digest, frame)
     return digest.hexdigest()
 
 

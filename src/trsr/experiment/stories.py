@@ -1,15 +1,17 @@
 """Users' stories for the report: blocks, how the summary grew, recent items and the ranked candidates."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from trsr.config import ExperimentConfig, RankerMethod
+from trsr.config import TUNED, ExperimentConfig, RankerMethod
 from trsr.data.columns import EXAMPLE, ITEM, LABEL, TEST
+from trsr.data.reading import read_table
 from trsr.experiment.run_folder import RunFolder
-from trsr.experiment.shown import shown_items
+from trsr.experiment.shown import Shown, shown_items
 from trsr.experiment.tasks import Task, Tasks
 from trsr.prompts.items import shown_text
 
@@ -22,14 +24,18 @@ def tell_stories(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> N
     A win is the example where the best tuned ranker puts the target furthest ahead of where the best baseline puts it,
     a loss where furthest behind; the drawn user is neither.
     """
-    summaries = pl.read_parquet(folder.path / "summaries.parquet")
+    summaries = read_table(folder.path / "summaries.parquet")
     test = tasks.of(TEST)
     drawn = _draw(test, config)
+
+    @cache
+    def shown(method: RankerMethod) -> Shown:
+        return shown_items(tasks, config, method)
 
     def story(kind: str, task: Task, method: RankerMethod) -> dict[str, Any]:
         of_task = summaries.filter((pl.col(EXAMPLE) == task.request.example_id) & (pl.col("method") == method))
         profile = next(iter(of_task.to_dicts()), {})
-        return {"kind": kind, **_story(folder, tasks, config, task, method, profile)}
+        return {"kind": kind, **_story(folder, tasks, shown(method), task, method, profile)}
 
     summarised = set(summaries.filter(pl.col(EXAMPLE) == drawn.request.example_id)["method"])
     ordered = sorted(config.methods, key=lambda method: method not in summarised)
@@ -37,7 +43,7 @@ def tell_stories(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> N
     pair = _best_pair(folder, config)
     if pair is not None:
         method, baseline = pair
-        ranks, against = (_ranks(folder, model) for model in (f"trsr-{method}", baseline))
+        ranks, against = (_ranks(folder, model) for model in (f"{TUNED}{method}", baseline))
         for kind, task in _extremes([task for task in test if task is not drawn], ranks, against):
             example = task.request.example_id
             compared = {"against": baseline, "rank": ranks[example], "rank_against": against[example]}
@@ -51,13 +57,13 @@ def _best_pair(folder: RunFolder, config: ExperimentConfig) -> tuple[RankerMetho
         return None
     metrics = folder.read_metrics()
     lead = next(name for name in metrics[config.baselines[0]] if name.startswith("mrr@"))
-    method = max(config.methods, key=lambda name: metrics[f"trsr-{name}"][lead]["mean"])
+    method = max(config.methods, key=lambda name: metrics[f"{TUNED}{name}"][lead]["mean"])
     return method, max(config.baselines, key=lambda name: metrics[name][lead]["mean"])
 
 
 def _ranks(folder: RunFolder, model: str) -> dict[str, float]:
     """The place of the best target of every example, from 1; tied candidates share the mean of their places."""
-    scored = pl.read_parquet(folder.candidates).join(pl.read_parquet(folder.scores(model)), on=[EXAMPLE, ITEM])
+    scored = read_table(folder.candidates).join(read_table(folder.scores(model)), on=[EXAMPLE, ITEM])
     target = pl.col("score").filter(pl.col(LABEL) == 1).max()
     better, tied = (pl.col("score") > target).sum(), (pl.col("score") == target).sum() - 1
     return dict(scored.group_by(EXAMPLE).agg(1 + better + tied / 2).iter_rows())
@@ -86,17 +92,17 @@ def _draw(test: list[Task], config: ExperimentConfig) -> Task:
 def _story(
     folder: RunFolder,
     tasks: Tasks,
-    config: ExperimentConfig,
+    shown: Shown,
     task: Task,
     method: RankerMethod,
     profile: dict[str, Any],
 ) -> dict[str, Any]:
-    model = f"trsr-{method}"
-    scores = pl.read_parquet(folder.scores(model)).filter(pl.col(EXAMPLE) == task.request.example_id)
+    model = f"{TUNED}{method}"
+    scores = read_table(folder.scores(model)).filter(pl.col(EXAMPLE) == task.request.example_id)
     odds = dict(scores.select("item_id", "score").iter_rows())
     text = _texts(tasks)
     ranked = sorted(zip(task.request.candidates, task.labels, strict=True), key=lambda pair: -odds[pair[0]])
-    recent = shown_items(tasks, config, method)(task, profile.get("summary", ""))
+    recent = shown(task, profile.get("summary", ""))
     return {
         "user_id": task.request.user_id,
         "target": "; ".join(map(text, task.targets)),

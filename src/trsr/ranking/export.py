@@ -143,12 +143,7 @@ def _probe(ranker: Ranker) -> tuple[Any, str, Sequence[str], Sequence[str]]:
     texts = ("Green lamps, 2 pieces", "Øl & «brød»", "東京の本", "  (no) ")
     items = {str(place): dict.fromkeys(ranker.attributes, text) for place, text in enumerate(texts)}
     ids = list(items)
-    return (
-        ranker.prompts(items),
-        "Likes 1970s lamps; dislikes “noise”.",
-        ids[:2],
-        ids[2:],
-    )
+    return ranker.prompts(items), "Likes 1970s lamps; dislikes “noise”.", ids[:2], ids[2:]
 
 
 def _probe_ids(ranker: Ranker) -> list[tuple[int, ...]]:
