@@ -1,10 +1,10 @@
-"""Reading and using batches at once; if these fail, batches are lost, used out of order, or an error goes unseen."""
+"""Steps of an import at once; if these fail, batches are lost, used out of order, or an error goes unseen."""
 
 import threading
 
 import pytest
 
-from trsr.data.importing.pipeline import one_behind
+from trsr.data.importing.pipeline import one_behind, some_at_once
 
 
 def test_values_are_used_in_order_one_at_a_time_while_the_next_is_made():
@@ -57,3 +57,42 @@ def test_an_error_of_the_caller_waits_for_what_is_under_way():
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert used == [0, 1]
+
+
+def test_what_is_made_at_once_is_used_in_order():
+    both, used = threading.Barrier(2), []
+
+    def make(value):
+        if value in (1, 2):
+            both.wait(10)  # broken unless two are made at once
+        return 10 * value
+
+    with some_at_once(make, used.append) as hand_over:
+        for value in range(7):
+            hand_over(value)
+            assert used == [10 * earlier for earlier in range(len(used))]
+            assert value < 3 + len(used)
+    assert used == [0, 10, 20, 30, 40, 50, 60]
+
+
+@pytest.mark.parametrize("bad", range(5))
+@pytest.mark.parametrize("where", ["made", "used"])
+def test_an_error_of_something_made_at_once_reaches_the_caller(bad, where):
+    used = []
+
+    def checked(value, at):
+        if (value, at) == (bad, where):
+            raise ValueError(f"no {value}")
+        return value
+
+    def hand_over_all():
+        with some_at_once(
+            lambda value: checked(value, "made"), lambda value: used.append(checked(value, "used"))
+        ) as hand_over:
+            for value in range(5):
+                hand_over(value)
+
+    with pytest.raises(ValueError, match=f"no {bad}"):
+        hand_over_all()
+    assert used == list(range(bad))
+    assert not any(thread.name.startswith("import") for thread in threading.enumerate())

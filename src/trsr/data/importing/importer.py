@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from os.path import realpath
 from pathlib import Path
 from typing import Any, Literal
@@ -18,10 +19,10 @@ from trsr.data.events import UNKNOWN_SHARE
 from trsr.data.folder import INFO
 from trsr.data.importing.cleaning import clean_texts
 from trsr.data.importing.filters import UNKNOWN, filter_events
-from trsr.data.importing.pipeline import one_behind
+from trsr.data.importing.pipeline import one_behind, some_at_once
 from trsr.data.importing.quarantine import NAME as QUARANTINE
 from trsr.data.importing.quarantine import Quarantine
-from trsr.data.importing.reader import FAULTY, IMPRESSIONS, INTERACTIONS, ITEMS, Layout, Table, choose_reader
+from trsr.data.importing.reader import FAULTY, IMPRESSIONS, INTERACTIONS, ITEMS, Batches, Layout, Table, choose_reader
 from trsr.data.importing.report import FileCount, ImportReport
 from trsr.data.importing.rows import LINE, RowBatch, with_content
 from trsr.data.importing.seen import Seen
@@ -114,6 +115,15 @@ def _check_destination(destination: Path, replace: bool) -> None:
         raise ConfigError(f"{destination}: is there and no dataset folder; choose another name")
 
 
+@dataclass(frozen=True)
+class _Converted:
+    """The rows that were read, what they are by kind, and how many texts were cleaned."""
+
+    read: RowBatch
+    frames: Batches
+    cleaned: Counter[str]
+
+
 class _Import:
     def __init__(self, layout: Layout, config: ImportConfig, folder: Path, report: ImportReport) -> None:
         self.layout, self.config, self.folder, self.report = layout, config, folder, report
@@ -163,22 +173,29 @@ class _Import:
         return "lz4" if name == INTERACTIONS and not self._may_be_whole else "zstd"
 
     def _table(self, table: Table, writers: Mapping[str, ParquetWriter], quarantine: Quarantine, work: Stage) -> None:
-        """Rows are told apart here and made use of in another thread, one batch behind."""
+        """Rows are told apart here and made use of in other threads meanwhile."""
         rows = 0
 
-        def use(batch: RowBatch) -> None:
-            quarantine.add(table.file, batch.faults)
-            for name, frame in table.convert(batch.frame).items():
+        def write(batch: _Converted) -> None:
+            quarantine.add(table.file, batch.read.faults)
+            self.cleaned.update(batch.cleaned)
+            for name, frame in batch.frames.items():
                 if name == FAULTY:
-                    quarantine.add(table.file, with_content(frame, batch.frame))
+                    quarantine.add(table.file, with_content(frame, batch.read.frame))
                 elif name == ITEMS:
-                    items, conflicts = self.unique.add(self._clean(frame))
-                    quarantine.add(table.file, with_content(conflicts, batch.frame))
+                    items, conflicts = self.unique.add(frame)
+                    quarantine.add(table.file, with_content(conflicts, batch.read.frame))
                     writers[ITEMS].write(items)
                 else:
                     self._write(name, frame, writers)
 
-        with one_behind(use) as hand_over:
+        def convert(batch: RowBatch) -> _Converted:
+            return self._converted(batch, table.convert(batch.frame))
+
+        def use(batch: RowBatch) -> None:
+            write(convert(batch))
+
+        with some_at_once(convert, write) if table.apart else one_behind(use) as hand_over:
             for batch in _batches(table):
                 rows += batch.frame.height + batch.faults.height
                 hand_over(batch)
@@ -191,9 +208,13 @@ class _Import:
         if name == INTERACTIONS and self._may_be_whole:
             self.seen.add(frame)
 
-    def _clean(self, frame: pl.DataFrame) -> pl.DataFrame:
-        texts = clean_texts(frame.select(*self.attributes), self.config.cleaning, self.cleaned)
-        return texts.rename(self.attributes).with_columns(frame[ITEM], frame[LINE])
+    def _converted(self, batch: RowBatch, frames: Batches) -> _Converted:
+        cleaned = Counter[str]()
+        if ITEMS in frames:
+            items = frames[ITEMS]
+            texts = clean_texts(items.select(*self.attributes), self.config.cleaning, cleaned)
+            frames = {**frames, ITEMS: texts.rename(self.attributes).with_columns(items[ITEM], items[LINE])}
+        return _Converted(batch, frames, cleaned)
 
     def _finish_items(self) -> None:
         self.report.items, self.report.item_copies = len(self.unique), self.unique.copies

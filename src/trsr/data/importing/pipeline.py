@@ -1,11 +1,15 @@
-"""Two steps at once: a thread uses one batch while the caller makes the next."""
+"""Several steps at once, each in the order that values come in."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+S = TypeVar("S")
+
+_AT_ONCE = 2
 
 
 @contextmanager
@@ -37,3 +41,35 @@ def one_behind(use: Callable[[T], None]) -> Iterator[Callable[[T], None]]:
     finally:
         if pool is not None:
             pool.shutdown()
+
+
+@contextmanager
+def some_at_once(make: Callable[[S], T], use: Callable[[T], None]) -> Iterator[Callable[[S], None]]:
+    """A function that has `make` work on a value in a thread, beside others, and hands what it made to `use`, in order.
+
+    `make` must not touch what is shared. `use` is called by whoever hands over the next values, and at the end, never
+    twice at once. The first value is made and used at once. An error of either is raised where a later value is handed
+    over, or at the end.
+    """
+    pool: ThreadPoolExecutor | None = None
+    under_way: deque[Future[T]] = deque()
+    first = True
+
+    def hand_over(value: S) -> None:
+        nonlocal pool, first
+        if first:
+            first = False
+            use(make(value))
+            return
+        pool = pool or ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="import")
+        under_way.append(pool.submit(make, value))
+        while len(under_way) > _AT_ONCE or (under_way and under_way[0].done()):
+            use(under_way.popleft().result())
+
+    try:
+        yield hand_over
+        while under_way:
+            use(under_way.popleft().result())
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)

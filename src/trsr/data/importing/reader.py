@@ -45,11 +45,14 @@ class Table:
     """One file: how its rows are told apart, and what `convert` makes of a frame of them with their `line`.
 
     Frames of items keep the `line`, so that an item that is there twice can be named; other frames need none.
+    `apart`: `convert` keeps nothing of a frame for the next, so that several are converted at once; otherwise it gets
+    them one by one, in order.
     """
 
     file: SourceFile
     rows: RowFormat
     convert: Callable[[pl.DataFrame], Batches]
+    apart: bool = False
 
 
 @dataclass(frozen=True)

@@ -59,13 +59,13 @@ def mapped_layout(items: Sequence[SourceFile], interactions: Sequence[SourceFile
         first = first or mapped
         if mapped.schema() != first.schema():
             raise DataError(f"{file.place}: other columns, or of other kinds, than {first.place}; make them the same")
-        reads.append(Table(file, _rows(file, tables.items, mapped.wanted, mapped.kinds), mapped))
+        reads.append(Table(file, _rows(file, tables.items, mapped.wanted, mapped.kinds), mapped, apart=True))
     assert first is not None
     if first.left_out:
         notes.append(f"left out, as no text can be made of them: {', '.join(map(repr, first.left_out))}")
     for file in interactions:
         events = MappedEvents(tables.interactions.columns, column_kinds(file, tables.interactions), file.place)
-        reads.append(Table(file, _rows(file, tables.interactions, events.wanted, events.kinds), events))
+        reads.append(Table(file, _rows(file, tables.interactions, events.wanted, events.kinds), events, apart=True))
     timed = TIME in events.schema()
     arrange = (lambda frame: whole_seconds(frame, TIME)) if timed else None
     return Layout(reads, first.schema(), events.schema(), arrange=arrange, notes=notes)

@@ -5,7 +5,7 @@ Parquet a list. `next_item`, where it is given, is the last event of its session
 same id is sold, and described, in several. A session has no id and is named by its file and line.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
@@ -52,11 +52,9 @@ def _layout(source: Source, config: ImportConfig) -> Layout:
     if not sessions or not products:
         raise DataError(f"{source.path}: Amazon-M2 has sessions_*.csv and products_*.csv; give the folder of both")
     reads = [
-        *(Table(file, _rows(file, ("id", "locale", *_ATTRIBUTES), ()), _Products(config.locale)) for file in products),
+        *(_table(file, ("id", "locale", *_ATTRIBUTES), (), _Products(config.locale)) for file in products),
         *(
-            Table(
-                file, _rows(file, ("prev_items", "next_item", "locale"), ("next_item",)), _Sessions(name, config.locale)
-            )
+            _table(file, ("prev_items", "next_item", "locale"), ("next_item",), _Sessions(name, config.locale))
             for name, file in _named(sessions)
         ),
     ]
@@ -68,6 +66,12 @@ def _named(files: Sequence[SourceFile]) -> Iterator[tuple[str, SourceFile]]:
     stems = [file.base.rpartition(".")[0] for file in files]
     for stem, file in zip(stems, files, strict=True):
         yield (stem if stems.count(stem) == 1 else file.name), file
+
+
+def _table(
+    file: SourceFile, wanted: tuple[str, ...], optional: tuple[str, ...], convert: Callable[[pl.DataFrame], Batches]
+) -> Table:
+    return Table(file, _rows(file, wanted, optional), convert, apart=True)
 
 
 def _rows(file: SourceFile, wanted: tuple[str, ...], optional: tuple[str, ...]) -> RowFormat:

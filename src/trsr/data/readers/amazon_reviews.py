@@ -155,8 +155,8 @@ def _layout(source: Source, config: ImportConfig) -> Layout:
     time = pl.Float64 if scale > 1 else pl.Int64
     return Layout(
         [
-            *(Table(file.file, rows, _items) for file in products),
-            *(Table(file.file, file.rows, _Events(file.columns, scale)) for file in events),
+            *(Table(file.file, rows, _items, apart=True) for file in products),
+            *(Table(file.file, file.rows, _Events(file.columns, scale), apart=True) for file in events),
         ],
         items,
         pl.Schema({USER: pl.String, ITEM: pl.String, TIME: time, RATING: pl.Float64}),

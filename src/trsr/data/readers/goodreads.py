@@ -74,10 +74,12 @@ def _layout(source: Source, config: ImportConfig) -> Layout:
     series = _Names(source.matching("goodreads_book_series*.json")[:1], "series_id", "title")
     picked = _Books(authors, series)
     tables = [*authors.tables, *series.tables]
-    tables += [Table(file, JsonLines(picked, picked.schema), lambda frame: {ITEMS: frame}) for file in books]
+    tables += [
+        Table(file, JsonLines(picked, picked.schema), lambda frame: {ITEMS: frame}, apart=True) for file in books
+    ]
     notes = _left_out(source, [*books, *events])
     if not events[0].base.lower().endswith(".csv"):
-        tables += [Table(file, JsonColumns(_EVENT), _timed) for file in events]
+        tables += [Table(file, JsonColumns(_EVENT), _timed, apart=True) for file in events]
         return Layout(tables, picked.schema, _TIMED, notes=notes)
     coded = _Coded(source)
     tables += [*coded.tables, Table(events[0], Delimited(("user_id", "book_id", "rating")), coded)]

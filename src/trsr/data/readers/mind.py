@@ -63,7 +63,7 @@ def _layout(source: Source, config: ImportConfig) -> Layout:
             )
     news_rows = Delimited(_NEWS[:5], _NEWS, separator="\t", quoted=False)
     rows = Delimited(_BEHAVIORS, _BEHAVIORS, separator="\t", quoted=False)
-    items = [Table(file, news_rows, _news) for file in news]
+    items = [Table(file, news_rows, _news, apart=True) for file in news]
     if len(behaviors) == 1:
         only = _OnlyPart(behaviors[0])
         return Layout([*items, Table(behaviors[0], rows, only)], _ITEMS, _PLACED, _IMPRESSIONS, rest=only.rest)

@@ -128,7 +128,7 @@ def _layout(source: Source, config: ImportConfig) -> Layout:
     plots, items = find_plots(source), _ITEM_SCHEMA
     reads = [
         Table(release.movies, release.movie_rows, _Movies(plots)),
-        Table(release.ratings, release.rating_rows, _ratings),
+        Table(release.ratings, release.rating_rows, _ratings, apart=True),
     ]
     if plots is not None:
         reads = [*plots.tables, *reads]

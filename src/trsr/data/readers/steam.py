@@ -64,8 +64,8 @@ def _layout(source: Source, config: ImportConfig) -> Layout:
     items, events = JsonLines(_game, _ITEMS, literals=True), JsonColumns(_REVIEW, literals=True)
     return Layout(
         [
-            *(Table(file, items, lambda frame: {ITEMS: frame}) for file in games),
-            *(Table(file, events, _reviews) for file in reviews),
+            *(Table(file, items, lambda frame: {ITEMS: frame}, apart=True) for file in games),
+            *(Table(file, events, _reviews, apart=True) for file in reviews),
         ],
         _ITEMS,
         _EVENTS,

@@ -56,8 +56,8 @@ def _layout(source: Source, config: ImportConfig) -> Layout:
     items, events = JsonLines(_business, _ITEMS), JsonColumns(_REVIEW)
     return Layout(
         [
-            *(Table(file, items, lambda frame: {ITEMS: frame}) for file in businesses),
-            *(Table(file, events, _reviews) for file in reviews),
+            *(Table(file, items, lambda frame: {ITEMS: frame}, apart=True) for file in businesses),
+            *(Table(file, events, _reviews, apart=True) for file in reviews),
         ],
         _ITEMS,
         _EVENTS,
