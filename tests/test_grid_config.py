@@ -111,6 +111,13 @@ def test_settings_may_stand_in_the_grid_itself_and_optional_sections_be_opened(t
     assert [cell.config.data.bookshop.readers for cell in grid.cells] == [300, 50, 20]
 
 
+def test_a_cell_may_leave_out_a_section_for_another(tmp_path):
+    cell = {"data.bookshop": None, "data.path": "shop"}
+    base, other = load_grid(write(tmp_path, {"cells": {"other": cell}})).cells
+    assert base.config.data.bookshop is not None
+    assert (other.config.data.bookshop, other.config.data.path) == (None, tmp_path / "shop")
+
+
 def test_a_cell_with_summaries_gets_the_ranker_that_reads_recent_items_in_their_place(tmp_path):
     control = [grid_module.CONTROL]
     wanted = [["none"], ["none", "extractive"], ["recurrent"]]
@@ -131,6 +138,7 @@ def test_a_cell_with_summaries_gets_the_ranker_that_reads_recent_items_in_their_
             "cells.a: promt.recent_items: unknown setting; known: name, ",
         ),
         ({"cells": {"a": {"prompt": {"recent_items": 1}}}}, "cells.a: prompt: a section of settings; name one in it"),
+        ({"cells": {"a": {"prompt": None}}}, "cells.a: prompt: a section of settings; name one in it"),
         ({"cells": {"a": {"training.loss.x": 1}}}, "cells.a: training.loss.x: loss has no settings inside"),
         ({"cells": {"a": {"name": "b"}}}, "cells.a: name: a cell is named by the grid"),
         (

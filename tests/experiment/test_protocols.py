@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from baselines.small_world import world_config, write_world
+from baselines.small_world import make_encoder, world_config, write_world
 from experiment.tiny_shop import make_base
 from experiment.tiny_shop import settings as make_settings
 from trsr.cli.app import app
@@ -184,9 +184,12 @@ def test_retrieved_negatives_are_those_that_the_scorer_puts_first(world, monkeyp
         assert sorted(set(task.request.candidates) - set(task.targets)) == first
 
 
-def test_texts_near_the_history_are_retrieved(world):
+@pytest.mark.parametrize("retriever", ["bm25", "embedding"])
+def test_texts_near_the_history_are_retrieved(retriever, world, tmp_path):
     """In this world an item's text says its taste, and people stay with one."""
-    tasks = make_tasks(config(world, {"source": "retrieved", "negatives": 3}))
+    encoder = {"model": str(make_encoder(tmp_path)), "dtype": "float32"}
+    wanted = {"source": "retrieved", "retriever": retriever, "negatives": 3}
+    tasks = make_tasks(config(world, wanted, embedding=encoder))
     near = 0
     for task in tasks.of(TEST):
         tastes = [int(item[1:]) % 4 for item in task.request.history]

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Self, get_origin
+from types import NoneType
+from typing import Annotated, Any, Self, get_args, get_origin
 
 from pydantic import Field, model_validator
 
@@ -129,8 +130,8 @@ def _read_base(config: GridConfig, path: Path) -> ExperimentConfig:
 def _groups(config: GridConfig, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and overrides of every combination and every named cell."""
     for where, keys in (("grid", config.grid), *((f"cells.{name}", cell) for name, cell in config.cells.items())):
-        for key in keys:
-            _check_key(key, f"{path}: {where}")
+        for key, value in keys.items():
+            _check_key(key, f"{path}: {where}", leaves_out=value is None and where != "grid")
             if config.seeds is not None and key in _SEED_KEYS:
                 raise ConfigError(f"{path}: {where}: {key}: the grid names seeds, which set it; leave one of them out")
     if config.grid:
@@ -142,8 +143,11 @@ def _groups(config: GridConfig, path: Path) -> Iterator[tuple[str, dict[str, Any
     yield from config.cells.items()
 
 
-def _check_key(key: str, place: str) -> None:
-    """Raise `ConfigError` for a dotted key that is no setting of an experiment, or one that makes no cell."""
+def _check_key(key: str, place: str, leaves_out: bool) -> None:
+    """Raise `ConfigError` for a dotted key that is no setting of an experiment, or one that makes no cell.
+
+    `leaves_out`: it is set to null, as a section may be that an experiment can do without.
+    """
     if key == "name":
         raise ConfigError(f"{place}: name: a cell is named by the grid; leave it out")
     fields, parts, known = ExperimentConfig.model_fields, key.split("."), "known"
@@ -158,6 +162,8 @@ def _check_key(key: str, place: str) -> None:
             return
         under = ".".join(parts[: place_in_key + 1])
         fields, known = section.model_fields, f"known under {under}"
+    if leaves_out and NoneType in get_args(annotation):
+        return
     raise ConfigError(f"{place}: {key}: a section of settings; name one in it, {key}.{next(iter(fields))} for example")
 
 
