@@ -112,9 +112,10 @@ def test_settings_may_stand_in_the_grid_itself_and_optional_sections_be_opened(t
 
 
 def test_a_cell_may_leave_out_a_section_for_another(tmp_path):
+    base = {"name": "films", "data": {"bookshop": {}}, "methods": []}
     cell = {"data.bookshop": None, "data.path": "shop"}
-    base, other = load_grid(write(tmp_path, {"cells": {"other": cell}})).cells
-    assert base.config.data.bookshop is not None
+    shop, other = load_grid(write(tmp_path, {"cells": {"other": cell}}, base)).cells
+    assert shop.config.data.bookshop is not None
     assert (other.config.data.bookshop, other.config.data.path) == (None, tmp_path / "shop")
 
 
