@@ -120,6 +120,20 @@ def test_cost_is_that_of_one_user(full_run):
     assert rows["popularity"] == [".366", ".254", "&lt; 0.005", "–", "–", "–"]
 
 
+def test_the_seconds_of_summaries_are_part_of_the_cost_also_of_calls_that_a_store_had(full_run):
+    manifest = json.loads((full_run / "manifest.json").read_text())
+    manifest["seconds"]["summaries"] = 30.0
+    manifest["summaries"]["of_these_made_now"] = {"calls": 50, "tokens_in": 2250, "tokens_out": 250}
+    write_json(full_run / "manifest.json", manifest)
+    page = write_report(full_run).read_text()
+    rows = {row[0]: row[1:] for row in cells(section(page, "Quality against cost"))}
+    assert rows["trsr-recurrent"] == [".538", ".394", "2.5", "1,000", "1.2", "100", "123"]
+    [chart] = [svg for svg in svgs(page) if "against seconds" in svg.findtext("title")]
+    ticks = {text.text: float(text.get("x")) for text in chart.iter("text") if text.get("class") == "tick"}
+    recurrent, _ = (float(dot.get("cx")) for dot in chart.iter("circle"))
+    assert recurrent == pytest.approx(ticks["1"] + (ticks["10"] - ticks["1"]) * 0.5682, abs=0.1)
+
+
 def test_a_cost_chart_stands_where_quality_and_cost_are(full_run):
     page = write_report(full_run).read_text()
     [chart] = [svg for svg in svgs(page) if "against seconds" in svg.findtext("title")]

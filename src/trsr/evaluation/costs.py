@@ -10,7 +10,7 @@ from trsr.evaluation.sections import Figure, Section, Table
 from trsr.evaluation.series import Value, scatter_plot
 from trsr.evaluation.table import UNKNOWN, number
 
-COLUMNS = ("seconds", "tokens", "summary tokens", "tuning seconds")
+COLUMNS = ("seconds", "tokens", "summary seconds", "summary tokens", "tuning seconds")
 RESOLUTION = 0.1
 """Seconds of a stage are written down to a tenth."""
 
@@ -19,12 +19,13 @@ RESOLUTION = 0.1
 class Cost:
     """Of one model; null where the run does not say.
 
-    `seconds` and `tokens` are of ranking for one test example, `summary_tokens` of writing its summary (read and
-    written), `tuning` the seconds of training, or of fitting every setting that was tried.
+    `seconds` and `tokens` are of ranking for one test example, `summary_seconds` and `summary_tokens` of writing its
+    summary (tokens read and written), `tuning` the seconds of training, or of fitting every setting that was tried.
     """
 
     seconds: float | None
     tokens: float | None
+    summary_seconds: float | None
     summary_tokens: float | None
     tuning: float | None
 
@@ -32,6 +33,11 @@ class Cost:
     def is_known(self) -> bool:
         """Whether the run says anything of it."""
         return any(value is not None for value in vars(self).values())
+
+    @property
+    def all_seconds(self) -> float | None:
+        """Of the summary and of ranking."""
+        return None if self.seconds is None else self.seconds + (self.summary_seconds or 0)
 
     @property
     def all_tokens(self) -> float | None:
@@ -51,7 +57,7 @@ def costs_section(group: RunGroup) -> Section | None:
     columns |= {name: column for name, column in told.items() if set(column) != {UNKNOWN}}
     table = [list(line) for line in zip([row.label for row in rows], *columns.values(), strict=True)]
     figures = [
-        *_figure(group, rows, "seconds a user", lambda row: _drawable(costs[row.label].seconds, row.run)),
+        *_figure(group, rows, "seconds a user", lambda row: _drawable(costs[row.label].all_seconds, row.run)),
         *_figure(group, rows, "tokens a user", lambda row: costs[row.label].all_tokens),
     ]
     caption = "Quality and cost of ranking for one user"
@@ -73,19 +79,31 @@ def cost_of(model: str, run: RunFiles) -> Cost:
     return Cost(
         seconds=spent / tested if tested and spent is not None else None,
         tokens=tokens / prompts if prompts else None,
-        summary_tokens=_summary_tokens(model, run, sum(examples.values())),
+        summary_seconds=_of_summary(_summary_seconds(run), model, run),
+        summary_tokens=_of_summary(_summary_tokens(run), model, run),
         tuning=seconds.get(f"train {model}", seconds.get(f"tune {model}")),
     )
 
 
-def _summary_tokens(model: str, run: RunFiles, examples: float) -> float | None:
-    """The run counts the tokens of all its summaries; a method gets the share of its calls."""
-    used = run.numbers("summaries", "calls")
+def _of_summary(of_all: float | None, model: str, run: RunFiles) -> float | None:
+    """What the summary of one example cost, of what all cost: a method gets the share of its calls."""
     calls = run.summary_calls.get(model.removeprefix(TUNED), 0)
-    everything = sum(run.summary_calls.values())
-    if not calls or not examples or not used:
+    examples = sum(run.numbers("data", "examples").values())
+    if not calls or not examples or of_all is None:
         return None
-    return float((used.get("tokens_in", 0) + used.get("tokens_out", 0)) * calls / everything / examples)
+    return of_all * calls / sum(run.summary_calls.values()) / examples
+
+
+def _summary_tokens(run: RunFiles) -> float | None:
+    used = run.numbers("summaries", "calls")
+    return used.get("tokens_in", 0) + used.get("tokens_out", 0) if used else None
+
+
+def _summary_seconds(run: RunFiles) -> float | None:
+    """Of all calls, those that a store had made before as long as those that were made in the run."""
+    spent, calls = run.numbers("seconds").get("summaries"), run.numbers("summaries", "calls").get("calls", 0)
+    made = run.numbers("summaries", "of_these_made_now").get("calls", 0)
+    return spent * calls / made if spent is not None and made else None
 
 
 def _figure(group: RunGroup, rows: list[Row], title: str, cost: Callable[[Row], float | None]) -> list[Figure]:
@@ -118,7 +136,8 @@ def _cells(cost: Cost, run: RunFiles) -> list[str]:
     tested = run.numbers("data", "examples").get("test", 1)
     few = f"< {RESOLUTION / tested:.2g}" if cost.seconds == 0 else UNKNOWN
     seconds = f"{cost.seconds:.2g}" if cost.seconds else few
-    return [seconds, _count(cost.tokens), _count(cost.summary_tokens), _count(cost.tuning)]
+    summary = UNKNOWN if cost.summary_seconds is None else f"{cost.summary_seconds:.2g}"
+    return [seconds, _count(cost.tokens), summary, _count(cost.summary_tokens), _count(cost.tuning)]
 
 
 def _count(value: float | None) -> str:
@@ -128,12 +147,12 @@ def _count(value: float | None) -> str:
 def _note(group: RunGroup) -> str:
     devices = dict.fromkeys(str(run.part("machine").get("device", "unknown")) for run in group.runs)
     note = (
-        f"Of one test example: seconds of ranking on {' and '.join(devices)}, tokens of its prompts, and tokens that "
-        "its summary read and wrote (the tokens of all methods, shared out by calls). Seconds are those of the stage, "
-        f"written to {RESOLUTION} s, and do not hold the time of summaries. Tuning is spent once."
+        f"Of one test example: seconds of ranking on {' and '.join(devices)}, tokens of its prompts, and the seconds "
+        "of its summary with the tokens that it read and wrote (those of all methods, shared out by calls). Seconds "
+        f"are those of the stage, written to {RESOLUTION} s. The charts add both up. Tuning is spent once."
     )
     if len(group.variants) > 1:
-        note += " The charts show every model in its best run."
+        note += " They show every model in its best run."
     if any("taken" in run.manifest for run in group.runs):
         note += " What a cell of a grid took over from another cell has no seconds."
     return note
