@@ -102,6 +102,9 @@ def test_the_keys_of_two_models_and_of_two_orders_of_methods_differ_as_they_must
     assert len(set(of_plain.values())) == len(ALL)
     turned = config(world, methods=METHODS[::-1], baselines=sorted(BASELINES)[::-1])
     assert keys(turned, found(turned, tmp_path)) == of_plain
+    assert keys(config(world, untuned=False), found(plain, tmp_path)) == {
+        model: key for model, key in of_plain.items() if model != "untuned"
+    }
     without = config(world, methods=METHODS[1:])  # the untuned ranker reads summaries then
     assert key_of("untuned", without, found(without, tmp_path)) != of_plain["untuned"]
 

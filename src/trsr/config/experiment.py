@@ -37,14 +37,15 @@ class ExperimentConfig(Settings):
 
     `methods` are the rankers that are tuned: with a summary, or with none and the latest `prompt.recent_items` items
     ("none"), as many items as have the tokens of those and of a summary ("recent"), or the whole history as far as
-    `prompt.max_tokens` has room ("context"). `mixes` are models whose scores are added up with weights fitted on
-    validation: by name, the models that it has, of which `trsr-METHOD` is a tuned ranker; the name of a mix begins
-    with `trsr-` where that of one of its models does.
+    `prompt.max_tokens` has room ("context"). With `untuned` the ranker is also scored before it is tuned. `mixes` are
+    models whose scores are added up with weights fitted on validation: by name, the models that it has, of which
+    `trsr-METHOD` is a tuned ranker; the name of a mix begins with `trsr-` where that of one of its models does.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     seed: Seed = 7
     methods: list[RankerMethod] = ["none", "hierarchical", "recurrent"]
+    untuned: bool = True
     baselines: list[BaselineName] = ["popularity"]
     embedding: EmbeddingConfig = EmbeddingConfig()
     mixes: dict[ModelName, list[str]] = {}
@@ -91,8 +92,8 @@ class ExperimentConfig(Settings):
     @property
     def models(self) -> list[str]:
         """The models whose scores do not come from those of others, in the order they are made."""
-        llm = [UNTUNED, *(f"{TUNED}{method}" for method in self.methods)] if self.methods else []
-        return [*self.baselines, *llm]
+        untuned = [UNTUNED] if self.methods and self.untuned else []
+        return [*self.baselines, *untuned, *(f"{TUNED}{method}" for method in self.methods)]
 
     @property
     def encoder_model(self) -> str:

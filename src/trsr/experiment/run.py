@@ -79,7 +79,7 @@ class _Experiment:
         if self.sharing is not None:
             self.sharing.take(self.folder, self.config, self.tasks, summaries)
         self._baselines()
-        if self.config.methods:
+        if UNTUNED in self.config.models:
             self._untuned(summaries)
         for method in self.config.methods:
             self._tuned(method, summaries)
