@@ -46,7 +46,7 @@ app.command("doctor")(inspection.doctor)
 
 def main() -> None:
     """Run the program; an error of ours ends with its one line and its exit code."""
-    _quiet_libraries()
+    _set_up_libraries()
     try:
         app()
     except TrsrError as error:
@@ -61,8 +61,12 @@ def main() -> None:
         sys.exit(ModelError.exit_code)
 
 
-def _quiet_libraries() -> None:
-    """Keep the progress bars and notices of the model libraries out of our output."""
+def _set_up_libraries() -> None:
+    """Keep the progress bars and notices of the model libraries out of our output, and memory in the process.
+
+    Polars gives memory back to the system half a second after it was last used, and an import, which uses the same
+    memory for one block after another, spends a tenth of its time on asking for it again.
+    """
     import logging
     import os
     import warnings
@@ -71,6 +75,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said outright, a fork prints no warning
     os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:5000")  # Polars puts it behind its own
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     warnings.filterwarnings("ignore", category=FutureWarning)
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from os.path import realpath
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
@@ -28,7 +28,7 @@ from trsr.data.importing.rows import LINE, RowBatch, with_content
 from trsr.data.importing.seen import Seen
 from trsr.data.importing.source import Source, check_unpacked
 from trsr.data.importing.uniqueness import Unique
-from trsr.data.importing.writing import QUICK, ParquetWriter
+from trsr.data.importing.writing import COMPRESSION, ParquetWriter
 from trsr.errors import ConfigError, DataError, TrsrError
 from trsr.files import whole_folder
 from trsr.progress import Stage, stage
@@ -153,9 +153,7 @@ class _Import:
         with ExitStack() as opened:
             writers = {
                 name: opened.enter_context(
-                    ParquetWriter(
-                        self.folder / f"{name}.parquet", schema, self._compression(name), statistics=name != IMPRESSIONS
-                    )
+                    ParquetWriter(self.folder / f"{name}.parquet", schema, statistics=name != IMPRESSIONS)
                 )
                 for name, schema in schemas.items()
             }
@@ -167,10 +165,6 @@ class _Import:
         if self.layout.impressions is not None:
             self.report.impressions = writers[IMPRESSIONS].rows
         self.events_read = writers[INTERACTIONS].rows
-
-    def _compression(self, name: str) -> Literal["zstd", "lz4"]:
-        """The quicker one for events that are written again."""
-        return "lz4" if name == INTERACTIONS and not self._may_be_whole else "zstd"
 
     def _table(self, table: Table, writers: Mapping[str, ParquetWriter], quarantine: Quarantine, work: Stage) -> None:
         """Rows are told apart here and made use of in other threads meanwhile."""
@@ -233,7 +227,7 @@ class _Import:
         if self.layout.arrange is not None:
             events = self.layout.arrange(events)
         events, self.report.removed = filter_events(events, self.unique.ids(), self.config.filters)
-        events.sink_parquet(self.events, compression_level=QUICK)
+        events.sink_parquet(self.events, compression=COMPRESSION)
         parts.unlink()
         unknown = self.report.removed[UNKNOWN]
         if unknown >= UNKNOWN_SHARE * self.events_read:

@@ -10,8 +10,9 @@ from typing import Any, Literal, Self
 import polars as pl
 from polars.io.plugins import register_io_source
 
-QUICK = 1
-"""The level of zstd: at 3, its default, files take half as long again and are hardly smaller."""
+COMPRESSION: Literal["lz4"] = "lz4"
+"""Written in four fifths of the time that zstd takes at its quickest and read in half of it, by every run from then on;
+files are half as large again."""
 
 _AHEAD = 2
 """Batches that may wait for the writer."""
@@ -29,14 +30,12 @@ class ParquetWriter:
         self,
         path: Path,
         schema: pl.Schema,
-        compression: Literal["zstd", "lz4"] = "zstd",
         *,
         statistics: bool = True,
     ) -> None:
         self.path, self.schema, self.rows = path, schema, 0
         self._how: Mapping[str, Any] = {
-            "compression": compression,
-            "compression_level": QUICK if compression == "zstd" else None,
+            "compression": COMPRESSION,
             "statistics": statistics,
         }
         self._first: pl.DataFrame | None = None
