@@ -35,7 +35,7 @@ def as_dataset(users: list[str], items: list[str], orders: list[int]) -> Dataset
 def fit(kind: str, events: pd.DataFrame, settings: dict, seed: int):
     """A fitted model: two blocks, 64 dimensions, softmax over all items.
 
-    It reads as many of the latest events as nearly all users have, at most 50: shorter ones are padded at full cost.
+    It reads so many of the latest events that nearly all users have no more, at most 50, for padding costs as much.
     """
     seed_everything(seed, verbose=False)
     length = min(LONGEST, int(np.ceil(events.groupby("user_id").size().quantile(NEARLY_ALL))))

@@ -73,7 +73,11 @@ MANIFEST = {
         "data": 12.3456789,
     },
     "scoring": {"trsr-recurrent": {"prompts": 20, "prefix_tokens": 4000, "suffix_tokens": 16000}},
-    "summaries": {"model": "tiny", "calls": {"calls": 200, "tokens_in": 9000, "tokens_out": 1000}},
+    "summaries": {
+        "model": "tiny",
+        "calls": {"calls": 200, "tokens_in": 9000, "tokens_out": 1000},
+        "of_these_made_now": {"calls": 200, "tokens_in": 9000, "tokens_out": 1000, "seconds": 30.0},
+    },
     "finished": "2026-11-22T22:47:18+0000",
 }
 SETTINGS = {

@@ -337,7 +337,8 @@ def test_runs_on_other_candidates_are_not_tested(tmp_path):
 
 
 def test_what_is_only_measured_otherwise_is_no_setting_of_a_model(tmp_path):
-    other = changed(SETTINGS, evaluation={"ks": [3, 5], "resamples": 500}, checks={"control_examples": 0})
+    measured = {"evaluation": {"ks": [3, 5], "resamples": 500}, "checks": {"control_examples": 0}, "untuned": False}
+    other = changed(SETTINGS, **measured)
     [group] = group_runs(
         [read_run(write_run(tmp_path / "one")), read_run(write_run(tmp_path / "other", settings=other))]
     )

@@ -62,10 +62,9 @@ def main() -> None:
 
 
 def _set_up_libraries() -> None:
-    """Keep the progress bars and notices of the model libraries out of our output, and memory in the process.
+    """Keep the progress bars and notices of the model libraries out of our output, and unused memory for five seconds.
 
-    Polars gives memory back to the system half a second after it was last used, and an import, which uses the same
-    memory for one block after another, spends a tenth of its time on asking for it again.
+    Polars gives it back after half a second, and an import, whose blocks are of one size, asks for it again.
     """
     import logging
     import os

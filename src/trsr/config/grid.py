@@ -131,7 +131,8 @@ def _groups(config: GridConfig, path: Path) -> Iterator[tuple[str, dict[str, Any
     """Name and overrides of every combination and every named cell."""
     for where, keys in (("grid", config.grid), *((f"cells.{name}", cell) for name, cell in config.cells.items())):
         for key, value in keys.items():
-            _check_key(key, f"{path}: {where}", leaves_out=value is None and where != "grid")
+            _check_key(key, f"{path}: {where}", leaves_out=value is None)
+            _check_sections(keys, key, f"{path}: {where}")
             if config.seeds is not None and key in _SEED_KEYS:
                 raise ConfigError(f"{path}: {where}: {key}: the grid names seeds, which set it; leave one of them out")
     if config.grid:
@@ -165,6 +166,13 @@ def _check_key(key: str, place: str, leaves_out: bool) -> None:
     if leaves_out and NoneType in get_args(annotation):
         return
     raise ConfigError(f"{place}: {key}: a section of settings; name one in it, {key}.{next(iter(fields))} for example")
+
+
+def _check_sections(keys: Mapping[str, Any], key: str, place: str) -> None:
+    """Raise `ConfigError` where a section is left out and one of its settings set."""
+    inside = next((other for other in keys if other.startswith(f"{key}.")), None)
+    if inside is not None:
+        raise ConfigError(f"{place}: {key} is left out and {inside} is set; take one of them")
 
 
 def _resolve(base: ExperimentConfig, overrides: Mapping[str, Any], place: str) -> ExperimentConfig:

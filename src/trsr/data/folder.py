@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -15,6 +15,8 @@ from trsr.data.validation import check_columns
 from trsr.errors import DataError
 
 INFO = "import.json"
+COMPRESSION: Literal["lz4"] = "lz4"
+"""Of the tables of a folder. They are read by every run, and lz4 is read in half the time of zstd."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from trsr.data.columns import USER
+from trsr.data.folder import COMPRESSION
 from trsr.data.reading import ScannedTable
 from trsr.errors import DataError
 from trsr.files import whole_file
@@ -27,7 +28,7 @@ def forget_events(folder: Path, user: str) -> int:
     if removed:
         table = _open(folder)
         with whole_file(folder / "interactions.parquet") as work, table.reading():
-            table.scan().filter(~_of(user)).sink_parquet(work, maintain_order=True)
+            table.scan().filter(~_of(user)).sink_parquet(work, maintain_order=True, compression=COMPRESSION)
     return removed
 
 

@@ -11,6 +11,7 @@ from trsr.evaluation.series import Value, scatter_plot
 from trsr.evaluation.table import UNKNOWN, number
 
 COLUMNS = ("seconds", "tokens", "summary seconds", "summary tokens", "tuning seconds")
+MOST_MADE = 0.5
 RESOLUTION = 0.1
 """Seconds of a stage are written down to a tenth."""
 
@@ -36,8 +37,10 @@ class Cost:
 
     @property
     def all_seconds(self) -> float | None:
-        """Of the summary and of ranking."""
-        return None if self.seconds is None else self.seconds + (self.summary_seconds or 0)
+        """Of the summary and of ranking; None where a summary was written and nobody knows how long that took."""
+        if self.seconds is None or (self.summary_seconds is None and self.summary_tokens is not None):
+            return None
+        return self.seconds + (self.summary_seconds or 0)
 
     @property
     def all_tokens(self) -> float | None:
@@ -100,10 +103,14 @@ def _summary_tokens(run: RunFiles) -> float | None:
 
 
 def _summary_seconds(run: RunFiles) -> float | None:
-    """Of all calls, those that a store had made before as long as those that were made in the run."""
-    spent, calls = run.numbers("seconds").get("summaries"), run.numbers("summaries", "calls").get("calls", 0)
-    made = run.numbers("summaries", "of_these_made_now").get("calls", 0)
-    return spent * calls / made if spent is not None and made else None
+    """Of all calls, each counted for every summary that it is part of, as its tokens are.
+
+    Known where the run made most of them itself; those that it found made are taken to have been as long.
+    """
+    calls, made = run.numbers("summaries", "calls").get("calls", 0), run.numbers("summaries", "of_these_made_now")
+    if "seconds" not in made or made.get("calls", 0) < MOST_MADE * calls:
+        return None
+    return made["seconds"] * calls / made["calls"] if made["calls"] else None
 
 
 def _figure(group: RunGroup, rows: list[Row], title: str, cost: Callable[[Row], float | None]) -> list[Figure]:
@@ -149,7 +156,7 @@ def _note(group: RunGroup) -> str:
     note = (
         f"Of one test example: seconds of ranking on {' and '.join(devices)}, tokens of its prompts, and the seconds "
         "of its summary with the tokens that it read and wrote (those of all methods, shared out by calls). Seconds "
-        f"are those of the stage, written to {RESOLUTION} s. The charts add both up. Tuning is spent once."
+        f"are those of the stage, written to {RESOLUTION} s. Tuning is spent once. The charts add ranking and summary."
     )
     if len(group.variants) > 1:
         note += " They show every model in its best run."

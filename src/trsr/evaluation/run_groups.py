@@ -19,7 +19,7 @@ from trsr.evaluation.table import metric_columns
 
 SEEDS = {"seed", "training.seed", "evaluation.seed"}
 NAMES = {"name", "data.path"}
-MODELS = {"methods", "baselines"}
+MODELS = {"methods", "baselines", "untuned"}
 MEASURING = ("evaluation.", "checks.", "mixes.")
 """Settings, and beginnings of them, that say what is there to be seen, not what becomes of a model."""
 

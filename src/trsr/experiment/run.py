@@ -149,9 +149,12 @@ class _Experiment:
                 SummaryStore(place) as store,
                 open_summarizer(self.config, self.tasks, store, self._summary_source()) as summarizer,
             ):
+                started = time.monotonic()
                 for method in methods:
                     rows += summarize_tasks(summarizer, method, self.tasks, tasks)
-                self.folder.update_manifest(summaries=summarizer.usage())
+                usage = summarizer.usage()
+                usage["of_these_made_now"]["seconds"] = round(time.monotonic() - started, 1)
+                self.folder.update_manifest(summaries=usage)
         self.folder.write_table("summaries.parquet", summaries_frame(rows))
 
     def _summary_source(self) -> Source:

@@ -16,7 +16,7 @@ import polars as pl
 from trsr.config import FilterConfig, ImportConfig
 from trsr.data.columns import ITEM, USER
 from trsr.data.events import UNKNOWN_SHARE
-from trsr.data.folder import INFO
+from trsr.data.folder import COMPRESSION, INFO
 from trsr.data.importing.cleaning import clean_texts
 from trsr.data.importing.filters import UNKNOWN, filter_events
 from trsr.data.importing.pipeline import one_behind, some_at_once
@@ -28,7 +28,7 @@ from trsr.data.importing.rows import LINE, RowBatch, with_content
 from trsr.data.importing.seen import Seen
 from trsr.data.importing.source import Source, check_unpacked
 from trsr.data.importing.uniqueness import Unique
-from trsr.data.importing.writing import COMPRESSION, ParquetWriter
+from trsr.data.importing.writing import ParquetWriter
 from trsr.errors import ConfigError, DataError, TrsrError
 from trsr.files import whole_folder
 from trsr.progress import Stage, stage
@@ -167,7 +167,7 @@ class _Import:
         self.events_read = writers[INTERACTIONS].rows
 
     def _table(self, table: Table, writers: Mapping[str, ParquetWriter], quarantine: Quarantine, work: Stage) -> None:
-        """Rows are told apart here and made use of in other threads meanwhile."""
+        """Rows are told apart here, and converted and cleaned in other threads meanwhile."""
         rows = 0
 
         def write(batch: _Converted) -> None:

@@ -110,7 +110,7 @@ def _literal(text: str) -> Any:
         return None
 
 
-_FILTERS = Lock()  # the filters of warnings are those of all threads, and one reads while another cleans
+_FILTERS = Lock()  # the filters of warnings are those of all threads, and several read and clean
 
 
 def literal_value(text: str) -> Any:

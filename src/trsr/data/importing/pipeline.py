@@ -1,4 +1,4 @@
-"""Several steps at once, each in the order that values come in."""
+"""Several steps at once on values that are used in the order they come in."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -48,8 +48,8 @@ def some_at_once(make: Callable[[S], T], use: Callable[[T], None]) -> Iterator[C
     """A function that has `make` work on a value in a thread, beside others, and hands what it made to `use`, in order.
 
     `make` must not touch what is shared. `use` is called by whoever hands over the next values, and at the end, never
-    twice at once. The first value is made and used at once. An error of either is raised where a later value is handed
-    over, or at the end.
+    twice at once. The first value is made and used as it is handed over. An error of either is raised there, where a
+    later value is handed over, or at the end.
     """
     pool: ThreadPoolExecutor | None = None
     under_way: deque[Future[T]] = deque()

@@ -45,8 +45,8 @@ class Table:
     """One file: how its rows are told apart, and what `convert` makes of a frame of them with their `line`.
 
     Frames of items keep the `line`, so that an item that is there twice can be named; other frames need none.
-    `apart`: `convert` keeps nothing of a frame for the next, so that several are converted at once; otherwise it gets
-    them one by one, in order.
+    `apart`: `convert` keeps nothing of a frame for the next and changes nothing outside of itself, so that several are
+    converted at once, in threads; otherwise it gets them one by one, in order.
     """
 
     file: SourceFile

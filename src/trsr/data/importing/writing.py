@@ -5,14 +5,12 @@ from pathlib import Path
 from queue import Queue
 from threading import Thread
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
-COMPRESSION: Literal["lz4"] = "lz4"
-"""Written in four fifths of the time that zstd takes at its quickest and read in half of it, by every run from then on;
-files are half as large again."""
+from trsr.data.folder import COMPRESSION
 
 _AHEAD = 2
 """Batches that may wait for the writer."""
