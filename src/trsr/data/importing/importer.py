@@ -131,6 +131,7 @@ class _Import:
         self.cleaned: Counter[str] = Counter()
         self.unique = Unique()
         self.seen = Seen(self.unique)
+        self.users: int | None = None  # where the events are what they are to be as they were read
         self.events, self.events_read = folder / "interactions.parquet", 0
 
     def run(self) -> None:
@@ -162,6 +163,8 @@ class _Import:
                     self._table(table, writers, quarantine, work)
             for frame in self.layout.rest() if self.layout.rest is not None else ():
                 self._write(INTERACTIONS, frame, writers)
+            if self._may_be_whole and not self.seen.has_unknown():
+                self.users = self.seen.users()  # here, while the last rows are written
         if self.layout.impressions is not None:
             self.report.impressions = writers[IMPRESSIONS].rows
         self.events_read = writers[INTERACTIONS].rows
@@ -240,9 +243,9 @@ class _Import:
         if not self.events_read:
             raise DataError("the source holds no event that can be read; look at the first lines of its files")
         with stage("interactions") as work:
-            if self._may_be_whole and not self.seen.has_unknown():
+            if self.users is not None:
                 self.report.removed = {UNKNOWN: 0}
-                self.report.events, self.report.users = self.events_read, self.seen.users()
+                self.report.events, self.report.users = self.events_read, self.users
             else:
                 self._rewrite_events()
                 written = pl.scan_parquet(self.events, glob=False).select(pl.len(), pl.col(USER).n_unique())
