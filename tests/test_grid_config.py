@@ -142,7 +142,7 @@ def test_a_cell_with_summaries_gets_the_ranker_that_reads_recent_items_in_their_
         ({"cells": {"a": {"prompt": None}}}, "cells.a: prompt: a section of settings; name one in it"),
         (
             {"cells": {"a": {"data.bookshop.readers": 5, "data.bookshop": None, "data.path": "shop"}}},
-            "cells.a: data.bookshop is left out and data.bookshop.readers is set; take one of them",
+            "cells.a: data.bookshop and data.bookshop.readers are both set; take one of them",
         ),
         ({"cells": {"a": {"training.loss.x": 1}}}, "cells.a: training.loss.x: loss has no settings inside"),
         ({"cells": {"a": {"name": "b"}}}, "cells.a: name: a cell is named by the grid"),

@@ -169,10 +169,10 @@ def _check_key(key: str, place: str, leaves_out: bool) -> None:
 
 
 def _check_sections(keys: Mapping[str, Any], key: str, place: str) -> None:
-    """Raise `ConfigError` where a section is left out and one of its settings set."""
+    """Raise `ConfigError` where a section and one of its settings are both set, of which one would be lost."""
     inside = next((other for other in keys if other.startswith(f"{key}.")), None)
     if inside is not None:
-        raise ConfigError(f"{place}: {key} is left out and {inside} is set; take one of them")
+        raise ConfigError(f"{place}: {key} and {inside} are both set; take one of them")
 
 
 def _resolve(base: ExperimentConfig, overrides: Mapping[str, Any], place: str) -> ExperimentConfig:
