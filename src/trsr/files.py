@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from trsr.errors import ConfigError
 
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -52,6 +54,25 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if place.exists():
             place.rename(old)
         work.rename(place)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make `folder` and hold it for this process until the block ends or the process does, however it ends.
+
+    Raises `ConfigError` when another process holds it, or when it cannot be written.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    with _told(folder, lambda: None):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ConfigError(f"{folder}: another process is at work there; wait, or give another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:

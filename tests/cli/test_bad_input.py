@@ -93,7 +93,7 @@ def test_a_truncated_parquet_is_named(start, shop, tmp_path, name):
     outcome = start()
     assert outcome.code == DATA
     assert outcome.complaint == f"{path}: the Parquet file is truncated or damaged; copy or write it again"
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["config.yaml"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [".lock", "config.yaml"]
 
 
 def test_a_csv_named_parquet_is_shown_by_its_first_line(trsr, shop):

@@ -1,6 +1,8 @@
 """`trsr run` of a grid as a user types it: the table, the plan, the exit code, and what is left on disk."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -84,6 +86,23 @@ def test_a_dry_run_lists_cells_and_what_they_share_and_leaves_nothing(tmp_path, 
     printed = json.loads(trsr("run", path, "--dry-run", "--json").out)
     assert printed[1]["takes"] == {"popularity": "base", "untuned": "base"}
     assert [path.name for path in tmp_path.iterdir()] == ["grid.yaml"]
+
+
+@pytest.mark.parametrize("held", ["runs/g", "runs/g/base"])
+def test_a_folder_where_another_process_is_at_work_is_left_alone(small, trsr, held):
+    folder, plain = small
+    path = write(folder, plain, cells={"wide": {"evaluation.ks": [3, 5]}})
+    program = "import sys, trsr.files\nwith trsr.files.held(trsr.files.Path(sys.argv[1])): print(flush=True); input()"
+    command = [sys.executable, "-c", program, held]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder) as other:
+        other.stdout.readline()
+        outcome = trsr("run", path)
+        other.kill()
+    assert outcome.code == 2
+    assert f"{held}: another process is at work there; wait, or give another --out" in outcome.err
+    assert not (folder / "runs/g/base/config.yaml").exists()
+    assert (folder / "runs/g/wide/report.html").exists() == (held == "runs/g/base")  # the other cells go on
+    assert trsr("run", path).code == 0  # a killed process holds nothing
 
 
 def test_mistakes_end_in_one_sentence(small, trsr):

@@ -15,7 +15,7 @@ from trsr.errors import ConfigError, DataError, ModelError, TrsrError
 from trsr.experiment.run import run_experiment
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.sharing import Inputs, Sharing, key_of
-from trsr.files import write_text
+from trsr.files import held, write_text
 from trsr.llm.memory import RAN_OUT, ran_out, release
 from trsr.llm.weights import pick_device
 from trsr.progress import say
@@ -120,27 +120,29 @@ def run_grid(grid: Grid, out: Path) -> tuple[list[CellRecord], int]:
     """Run or continue the cells of a grid in folder `out`; gives their records and the exit code of the first failure.
 
     Done cells are left alone, failed ones are tried again. A cell that fails is noted with its sentence, and the next
-    one is run; Ctrl-C ends the whole grid. Raises `ConfigError` where `out` holds something else.
+    one is run; Ctrl-C ends the whole grid. Raises `ConfigError` where `out` holds something else, or another
+    process is at work there.
     """
     refuse_several("trsr run")
-    folder = GridFolder.open(out, grid)
-    records, code = folder.records(), 0
-    folder.write(records)
-    for place, cell in enumerate(grid.cells):
-        if records[place].state == "done":
-            continue
-        say(f"\ncell {place + 1} of {len(records)}: {cell.name}")
-        failure = _run_cell(folder, cell)
-        if failure is None:
-            records[place] = replace(records[place], state="done", error=None)
-        else:
-            say(f"{cell.name} failed: {failure.sentence}")
-            records[place] = replace(records[place], state="failed", error=failure.sentence)
-            code = code or failure.exit_code
+    with held(out):
+        folder = GridFolder.open(out, grid)
+        records, code = folder.records(), 0
         folder.write(records)
-        gc.collect()  # the models of this cell, before the next one loads its own
-        release(pick_device())
-    return records, code
+        for place, cell in enumerate(grid.cells):
+            if records[place].state == "done":
+                continue
+            say(f"\ncell {place + 1} of {len(records)}: {cell.name}")
+            failure = _run_cell(folder, cell)
+            if failure is None:
+                records[place] = replace(records[place], state="done", error=None)
+            else:
+                say(f"{cell.name} failed: {failure.sentence}")
+                records[place] = replace(records[place], state="failed", error=failure.sentence)
+                code = code or failure.exit_code
+            folder.write(records)
+            gc.collect()  # the models of this cell, before the next one loads its own
+            release(pick_device())
+        return records, code
 
 
 def plan_grid(grid: Grid) -> list[Plan]:

@@ -8,7 +8,7 @@ calls, training steps and scores that were kept are not repeated.
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ from trsr.experiment.stories import tell_stories
 from trsr.experiment.summaries import open_summarizer, summarize_tasks
 from trsr.experiment.tasks import Tasks, make_tasks
 from trsr.experiment.tuning import keep_tuned, label, prompt_counts
+from trsr.files import held
 from trsr.llm.backend import Source
 from trsr.progress import stage
 from trsr.ranking.processes import is_main, main_first, part, refuse_several
@@ -52,21 +53,25 @@ def run_experiment(config: ExperimentConfig, out: Path, sharing: Sharing | None 
     refuse_several("trsr run")
     check_installed(config.baselines)
     check_mixable(config.mixes)
-    return _Experiment(config, RunFolder.open(out, config), sharing).run()
+    with held(out):
+        return _Experiment(config, RunFolder.open(out, config), sharing).run()
 
 
 def train_one(config: ExperimentConfig, method: str, out: Path) -> tuple[Path, dict[str, Any]]:
     """Only tune the ranker of one summary method, in the run folder `out`; gives its model folder and the log.
 
     Processes that `accelerate launch` started share the training; the first of them does and writes the rest.
-    Raises `ConfigError` for a method that the experiment does not have.
+    Raises `ConfigError` for a method that the experiment does not have, and for a folder where another is at work.
     """
     wanted = next((known for known in config.methods if known == method), None)
     if wanted is None:
         raise ConfigError(f'train: {config.name} has no method "{method}"; its methods are {", ".join(config.methods)}')
-    with main_first():
-        run = RunFolder.open(out, config)
-    return _Experiment(config, run).train(wanted)
+    with ExitStack() as stack:
+        with main_first():
+            if is_main():
+                stack.enter_context(held(out))
+            run = RunFolder.open(out, config)
+        return _Experiment(config, run).train(wanted)
 
 
 class _Experiment:
@@ -179,7 +184,8 @@ class _Experiment:
     def _untuned(self, summaries: Mapping[str, Mapping[str, str]]) -> None:
         method = untuned_method(self.config)
         if not self._is_scored(UNTUNED):
-            self._score_with(self.ranker, UNTUNED, summaries[method])
+            ranker = replace(self.ranker, prompt=self.config.prompt_of(method))
+            self._score_with(ranker, UNTUNED, summaries[method])
 
     def _tuned(self, method: RankerMethod, summaries: Mapping[str, Mapping[str, str]]) -> None:
         """Train, save and score the ranker of one summary method, as far as that is not done."""
