@@ -72,6 +72,9 @@ def test_users_are_averaged_before_the_mean(candidates):
         ([["impression"] * 3, ["impression"] * 3 + ["retrieved"]], "i3+r~1", None),
         ([["catalogue"] * 3, ["catalogue"] * 2], "full", "all other items of the catalogue"),
         ([["catalogue", "uniform"]] * 2, "u1+full", None),
+        ([["hard", "mined", "uniform"]] * 2, "u1+x2", "1 uniform and 2 other negatives"),
+        ([["hard"], [None] * 3], "x~3", "about 3 other negatives"),
+        ([[], []], "", None),
     ],
 )
 def test_protocol_says_what_a_target_was_ranked_against(sources, protocol, words):

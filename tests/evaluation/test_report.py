@@ -13,6 +13,7 @@ from evaluation.run_folders import (
     MANIFEST,
     METRICS,
     SEGMENTS,
+    SETTINGS,
     STORY,
     TRAINING,
     changed,
@@ -118,6 +119,15 @@ def test_cost_is_that_of_one_user(full_run):
     rows = {row[0]: row[1:] for row in cells(section(write_report(full_run).read_text(), "Quality against cost"))}
     assert rows["trsr-recurrent"] == [".538", ".394", "2.5", "1,000", "0.3", "100", "123"]
     assert rows["popularity"] == [".366", ".254", "&lt; 0.005", "–", "–", "–", "–"]
+
+
+def test_a_mix_costs_what_its_models_cost(full_run):
+    mixes = {"trsr-mix": ["popularity", "trsr-recurrent"], "blind": ["popularity", "untimed"]}
+    write_json(full_run / "config.yaml", SETTINGS | {"mixes": mixes})
+    write_json(full_run / "metrics.json", METRICS | {"trsr-mix": METRICS["popularity"], "blind": METRICS["popularity"]})
+    rows = {row[0]: row[1:] for row in cells(section(write_report(full_run).read_text(), "Quality against cost"))}
+    assert rows["trsr-mix"] == [".366", ".254", "2.5", "1,000", "0.3", "100", "–"]  # popularity does not tell its tuning
+    assert "blind" not in rows
 
 
 def test_calls_that_a_store_had_count_as_long_as_those_that_were_made(full_run):

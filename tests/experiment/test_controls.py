@@ -14,6 +14,8 @@ import pytest
 
 from baselines.small_world import world_config, write_world
 from experiment.tiny_shop import config_of, make_base, make_shop
+from trsr.baselines.fitting import mark_unknown
+from trsr.config import CheckConfig
 from trsr.data.columns import TEST
 from trsr.experiment.checks import controls
 from trsr.experiment.checks.control_results import control_results
@@ -246,7 +248,7 @@ def test_few_users_are_said_to_be_too_few(tmp_path, world):
 
 def test_every_control_shows_another_user_another_text_or_another_order(world):
     config, tasks = world
-    sample = controls._draw(tasks, config)
+    sample = controls._draw(tasks, config, 9)
     assert len(sample.tasks) == 40
     real = {task.request.example_id: task for task in tasks.of(TEST)}
     for task in sample.tasks:
@@ -270,6 +272,21 @@ def test_every_control_shows_another_user_another_text_or_another_order(world):
         assert sorted(zip(task.request.candidates, task.labels, strict=True)) == sorted(
             zip(asked.request.candidates, asked.labels, strict=True)
         )
+
+
+def test_an_unknown_candidate_does_not_make_a_baseline_look_as_if_the_others_decided(tmp_path, world):
+    """It stands below the lowest known one of the candidates asked, so fewer candidates would move it."""
+    config = world[0].model_copy(update={"checks": CheckConfig(control_examples=40, control_negatives=2)})
+
+    class WithoutSome:
+        def score(self, requests):
+            for request in requests:
+                codes = np.array([-1 if hash_of(item) % 3 == 0 else 1 for item in request.candidates])
+                values = np.array([hash_of(request.user_id + item) % 89 for item in request.candidates])
+                yield mark_unknown(codes, values)
+
+    content, lines = results(tmp_path, (config, world[1]), WithoutSome(), "item_knn")
+    assert (content["places"]["change"], lines[PLACES]["result"]) == (0, "ok")
 
 
 def test_controls_that_are_scored_are_not_scored_again(tmp_path, world):

@@ -173,6 +173,7 @@ def test_counts_are_the_tokens_that_are_scored():
         "prefix_tokens": sum(len(prompt.prefix) for prompt in made),
         "suffix_tokens": sum(len(suffix) for prompt in made for suffix in prompt.suffixes),
         "longest_prompt": length(made[0]),
+        "prompts_shortened": 0,
         "summaries_shortened": 0,
         "prompts_with_recent_items_dropped": 0,
         "recent_items_dropped": 0,

@@ -11,7 +11,7 @@ class CheckConfig(Settings):
     """The controls of a run: models scored once more with histories, texts and places exchanged.
 
     `control_examples` test examples, drawn by the seed, take part (0 for no controls), each with its targets and at
-    most `control_negatives` negatives.
+    most `control_negatives` negatives; a baseline scores them with all negatives.
     """
 
     control_examples: Annotated[int, Field(ge=0)] = 40

@@ -1,6 +1,6 @@
 """What a model's quality costs: tokens and seconds for each user that is ranked for, beside its metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trsr.config import TUNED
@@ -73,7 +73,30 @@ def costs_section(group: RunGroup) -> Section | None:
 
 
 def cost_of(model: str, run: RunFiles) -> Cost:
-    """What the manifest of a run says of one model."""
+    """What the manifest of a run says of one model; a mix costs what all models in it do."""
+    parts = run.settings.get(f"mixes.{model}")
+    return _of_one(model, run) if parts is None else _added([_of_one(part, run) for part in parts])
+
+
+def _added(costs: Sequence[Cost]) -> Cost:
+    """The costs of several models; seconds that one of them hides are hidden, tokens are those of the ones that read."""
+    timed = all(cost.summary_seconds is not None for cost in costs if cost.summary_tokens is not None)
+    return Cost(
+        seconds=_sum(costs, "seconds", len(costs)),
+        tokens=_sum(costs, "tokens"),
+        summary_seconds=_sum(costs, "summary_seconds") if timed else None,
+        summary_tokens=_sum(costs, "summary_tokens"),
+        tuning=_sum(costs, "tuning", len(costs)),
+    )
+
+
+def _sum(costs: Sequence[Cost], name: str, fewest: int = 1) -> float | None:
+    """The sum of what is known, where that many are known."""
+    known = [value for cost in costs if (value := getattr(cost, name)) is not None]
+    return sum(known) if len(known) >= fewest else None
+
+
+def _of_one(model: str, run: RunFiles) -> Cost:
     seconds, counts = run.numbers("seconds"), run.numbers("scoring", model)
     examples = run.numbers("data", "examples")
     tested = examples.get("test")
@@ -155,7 +178,8 @@ def _note(group: RunGroup) -> str:
     devices = dict.fromkeys(str(run.part("machine").get("device", "unknown")) for run in group.runs)
     note = (
         f"Of one test example: seconds of ranking on {' and '.join(devices)}, tokens of its prompts, and the seconds "
-        "of its summary with the tokens that it read and wrote (those of all methods, shared out by calls). Seconds "
+        "of its summary with the tokens that it read and wrote (those of all methods, shared out by calls). A mix costs "
+        "what its models cost. Seconds "
         f"are those of the stage, written to {RESOLUTION} s. Tuning is spent once. The charts add ranking and summary."
     )
     if len(group.variants) > 1:

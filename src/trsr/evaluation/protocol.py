@@ -2,21 +2,24 @@
 
 Negatives (label 0) are counted per example and source. Each source is a letter and a number: `u20` where every
 example has 20 uniform negatives, `i~37` where counts differ and the median example has 37 from impressions.
-Several sources are joined in the order u, p, i, r: `u10+p10`. `full` is the whole catalogue, without a number.
+Several sources are joined in the order u, p, i, r, x: `u10+p10`. `full` is the whole catalogue, without a number, and
+`x` stands for all sources that have no letter of their own.
 """
 
 import re
 
 import polars as pl
 
-LETTERS = {"uniform": "u", "popular": "p", "impression": "i", "retrieved": "r"}
+LETTERS = {"uniform": "u", "popular": "p", "impression": "i", "retrieved": "r", "other": "x"}
+OTHER = "other"
 WHOLE, FULL = "catalogue", "full"
 
 
 def negative_protocol(candidates: pl.DataFrame) -> str:
-    """Protocol of a candidates frame, such as `u20`; empty where no negative has a source of its own."""
+    """Protocol of a candidates frame, such as `u20`; empty where there is no negative."""
+    named = pl.when(pl.col("source").is_in([*LETTERS, WHOLE])).then("source").otherwise(pl.lit(OTHER))
     counts = candidates.group_by("example_id").agg(
-        ((pl.col("label") == 0) & (pl.col("source") == source)).sum().alias(source) for source in (*LETTERS, WHOLE)
+        ((pl.col("label") == 0) & (named == source)).sum().alias(source) for source in (*LETTERS, WHOLE)
     )
     parts = []
     for source, letter in LETTERS.items():
@@ -34,6 +37,6 @@ def describe_protocol(protocol: str) -> str:
     if protocol == FULL:
         return "all other items of the catalogue"
     sources = {letter: source for source, letter in LETTERS.items()}
-    parts = re.findall(r"([upir])(~?)(\d+)", protocol)
+    parts = re.findall(rf"([{''.join(sources)}])(~?)(\d+)", protocol)
     words = [f"{'about ' if about else ''}{count} {sources[letter]}" for letter, about, count in parts]
     return f"{' and '.join(words)} negatives" if words else protocol

@@ -50,7 +50,7 @@ def results_section(group: RunGroup) -> Section:
         ]
         for row in group.rows
     ]
-    header = ["model", *(column.removesuffix(f"/{protocol}") if protocol else column for column in columns)]
+    header = ["model", *columns]
     shown = _plotted(group)
     figures = [Figure(metric, interval_plot(shown, metric)) for metric in group.firsts]
     return Section(

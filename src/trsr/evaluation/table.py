@@ -55,7 +55,7 @@ def rich_table(metrics: Metrics, *, full: bool = False) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=caption, caption_justify="left", pad_edge=False)
     table.add_column("model", no_wrap=True)
     for column in columns:
-        header = column.partition("/")[0] if protocol else column
+        header = column.replace("/", "\n/")
         table.add_column(header.replace("@", "\n@") if full else header, justify="right")
     best = {column: best_models(metrics, column) for column in columns}
     for model in model_rows(metrics):

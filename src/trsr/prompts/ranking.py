@@ -38,13 +38,18 @@ class RankingPrompt:
 
 @dataclass
 class PromptCounts:
-    """What happened to prompts so far, for the manifest; tokens are as scored, the prefix counted once a user."""
+    """What happened to prompts so far, for the manifest; tokens are as scored, the prefix counted once a user.
+
+    `prompts_shortened` are those that show less than there is: an item text or a summary is cut, or a recent item that
+    the settings ask for is dropped.
+    """
 
     prompts: int = 0
     candidates: int = 0
     prefix_tokens: int = 0
     suffix_tokens: int = 0
     longest_prompt: int = 0
+    prompts_shortened: int = 0
     summaries_shortened: int = 0
     prompts_with_recent_items_dropped: int = 0
     recent_items_dropped: int = 0
@@ -92,20 +97,27 @@ class RankingPrompts:
         texts = self.items.texts(candidates, self.config.candidate_tokens)
         suffixes = tuple(self._suffix(item, text) for item, text in zip(candidates, texts, strict=True))
         room = self.config.max_tokens - max(len(suffix) for suffix in suffixes)
-        texts = self.items.texts(self.recent(history), self.config.item_tokens)
+        shown = self.recent(history)
+        texts = self.items.texts(shown, self.config.item_tokens)
         whole = make_inert(summary)
         short = self._short_summary(whole, self.config.summary_tokens)
-        first = 0
+        first = dropped = 0
         while len(self._prefix(short, texts[first:])) > room and first < len(texts):
             first += 1
         if self.config.recent != "context":  # which is all that there is room for, so nothing is missing
-            self.counts.recent_items_dropped += first
-            self.counts.prompts_with_recent_items_dropped += first > 0
+            dropped = first
+            self.counts.recent_items_dropped += dropped
+            self.counts.prompts_with_recent_items_dropped += dropped > 0
         recent = tuple(texts[first:])
         short, prefix = self._fit_summary(short, recent, room)
         self.counts.summaries_shortened += short != whole
+        cut = self._any_cut(candidates, self.config.candidate_tokens) or self._any_cut(shown, self.config.item_tokens)
+        self.counts.prompts_shortened += cut or dropped > 0 or short != whole
         self._count(prefix, suffixes)
         return RankingPrompt(prefix, suffixes, short, recent)
+
+    def _any_cut(self, items: Sequence[str], budget: int) -> bool:
+        return any((item, budget) in self.items.shortened for item in items)
 
     def _fit_summary(self, summary: str, recent: Sequence[str], room: int) -> tuple[str, tuple[int, ...]]:
         budget = self.config.summary_tokens

@@ -2,7 +2,9 @@
 
 - history: the summary, the recent items and the id of another user of the sample;
 - texts: every item of the catalogue shown with the text of another one (only for what reads texts when it scores);
-- places: the same candidates in another order, among fewer.
+- places: the same candidates in another order, of a ranker among fewer.
+
+A ranker scores `checks.control_negatives` of the negatives, a baseline, for which that costs nothing, scores all.
 
 The scores are kept as `controls/MODEL/KIND.parquet` as they are made; `control_results` says what they mean.
 """
@@ -59,7 +61,7 @@ def score_controls(
     kinds = [kind for kind in _kinds(config, name, reads) if not folder.control(name, kind).exists()]
     if not kinds:
         return
-    sample = _draw(tasks, config)
+    sample = _draw(tasks, config, config.checks.control_negatives if reads else None)
     with timed(f"controls {name}"):
         for kind in kinds:
             exchanged, members = _exchange(kind, scorer, sample, tasks, config.seed)
@@ -79,7 +81,7 @@ def _kinds(config: ExperimentConfig, name: str, reads: bool) -> Sequence[Kind]:
     return ("history", "places") if name in config.baselines and name not in _WITHOUT_HISTORY else ()
 
 
-def _draw(tasks: Tasks, config: ExperimentConfig) -> _Sample:
+def _draw(tasks: Tasks, config: ExperimentConfig, negatives: int | None) -> _Sample:
     chosen = some_tasks(tasks.of(TEST), config.seed, config.checks.control_examples)
     rng = generator(config.seed, "controls")
     users = [task.request.user_id for task in chosen]
@@ -89,10 +91,11 @@ def _draw(tasks: Tasks, config: ExperimentConfig) -> _Sample:
         next((other for other in order[place[index] :] + order[: place[index]] if users[other] != user), None)
         for index, user in enumerate(users)
     ]
-    return _Sample([_smaller(task, config.checks.control_negatives, rng) for task in chosen], donors)
+    return _Sample([_smaller(task, negatives, rng) for task in chosen], donors)
 
 
-def _smaller(task: Task, negatives: int, rng: np.random.Generator) -> Task:
+def _smaller(task: Task, negatives: int | None, rng: np.random.Generator) -> Task:
+    """The task with all targets and so many of its negatives, None for all."""
     labels = np.array(task.labels)
     kept = np.sort(
         np.concatenate([np.flatnonzero(labels == 1), rng.permutation(np.flatnonzero(labels == 0))[:negatives]])

@@ -55,10 +55,12 @@ def _plain(text: str) -> str:
 
 
 def shortened(name: str, counts: Mapping[str, Any]) -> Entry:
-    """Did recent items or summaries give way for want of room?"""
+    """Did recent items or summaries give way for want of room? Item texts that were cut are told."""
+    share = counts["prompts_shortened"] / counts["prompts"]
     return entry(
-        f"prompts are whole ({name})",
+        f"recent items and summaries have room ({name})",
         counts["prompts_with_recent_items_dropped"] == counts["summaries_shortened"] == 0,
-        f"{counts['items_shortened']} item texts and {counts['summaries_shortened']} summaries shortened, "
-        f"{counts['recent_items_dropped']} recent items dropped; longest prompt {counts['longest_prompt']} tokens",
+        f"{share:.0%} of prompts are shortened: {counts['items_shortened']} item texts and "
+        f"{counts['summaries_shortened']} summaries cut, {counts['recent_items_dropped']} recent items dropped; longest "
+        f"prompt {counts['longest_prompt']} tokens",
     )

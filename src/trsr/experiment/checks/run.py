@@ -69,8 +69,7 @@ def _of_scores(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> Ite
     for path in sorted((folder.path / "scores").glob("*.parquet")):
         name, found = path.stem, read_table(path)
         scored = beside(looked_at, found)
-        if name in scoring:  # baselines may tie: many items have as many events
-            yield scores.ties(name, found)
+        yield scores.ties(name, found, may_tie=name not in scoring)  # many items have as many events
         yield scores.chance(name, scored, config.evaluation.ks, config.seed)
         yield places.score_places(name, scored, config.evaluation.ks[0], config.seed)
     for name, counts in sorted(scoring.items()):
