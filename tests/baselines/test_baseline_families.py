@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import torch
 
-from baselines.small_world import make_encoder
+from baselines.small_world import make_encoder, world_config
 from trsr.baselines import registry
 from trsr.baselines.bm25 import Bm25Settings, fit_bm25
 from trsr.baselines.embedding import EmbeddingSettings, fit_embedding
@@ -21,6 +21,7 @@ from trsr.config import EmbeddingConfig
 from trsr.data.dataset import Dataset
 from trsr.data.scoring import RankingRequest
 from trsr.errors import ConfigError, ModelError
+from trsr.experiment.run import run_experiment
 from trsr.llm import encoders
 from trsr.llm.weights import load_model, load_tokenizer, resolve_weights
 
@@ -157,8 +158,15 @@ def test_a_sentence_encoder_folder_is_read_by_its_own_library(tmp_path):
 def test_a_sentence_encoder_without_its_library_names_the_line_that_installs_it(tmp_path, monkeypatch):
     (make_encoder(tmp_path / "encoder") / "modules.json").write_text("[]", encoding="utf-8")
     monkeypatch.setattr(encoders, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"needs sentence-transformers: pip install 'trsr\[baselines\]'$"):
+    needed = r"needs sentence-transformers: pip install 'trsr\[baselines\]'$"
+    with pytest.raises(ConfigError, match=needed):
         encoders.embed_texts(resolve_weights(str(tmp_path / "encoder")), ["x"], 8)
+    encoders.check_encoder("smollm2-135m-instruct")
+    embedding = {"model": "all-minilm-l6-v2"}
+    config = world_config(tmp_path / "nowhere", baselines=["popularity", "embedding"], embedding=embedding)
+    with pytest.raises(ConfigError, match=needed):  # before any data is read
+        run_experiment(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("make", [SasRec, Gru4Rec])

@@ -126,7 +126,15 @@ def test_a_mix_costs_what_its_models_cost(full_run):
     write_json(full_run / "config.yaml", SETTINGS | {"mixes": mixes})
     write_json(full_run / "metrics.json", METRICS | {"trsr-mix": METRICS["popularity"], "blind": METRICS["popularity"]})
     rows = {row[0]: row[1:] for row in cells(section(write_report(full_run).read_text(), "Quality against cost"))}
-    assert rows["trsr-mix"] == [".366", ".254", "2.5", "1,000", "0.3", "100", "–"]  # popularity does not tell its tuning
+    assert rows["trsr-mix"] == [
+        ".366",
+        ".254",
+        "2.5",
+        "1,000",
+        "0.3",
+        "100",
+        "–",
+    ]  # popularity does not tell its tuning
     assert "blind" not in rows
 
 
@@ -234,8 +242,8 @@ def test_the_page_loads_nothing_and_its_charts_are_named(full_run):
     page = write_report(full_run).read_text()
     assert not re.search(r"https?://|<link|@import|url\(|\bsrc=|href=|<img|<iframe|srcset|<script", page)
     assert [chart.findtext("title") for chart in svgs(page)] == [
-        "recall@3/u20 per model with 95 % intervals",
-        "mrr@3/u20 per model with 95 % intervals",
+        "recall@3/u20 per model with its bounds",
+        "mrr@3/u20 per model with its bounds",
         "recall@3/u20 by item popularity",
         "mrr@3/u20 against seconds a user",
         "trsr-recurrent: validation recall over training steps",

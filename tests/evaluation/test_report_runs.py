@@ -327,6 +327,22 @@ def test_runs_on_the_same_candidates_are_tested_against_the_first(tmp_path):
     assert row[4] == "&lt; .001"
 
 
+def test_settings_with_several_seeds_of_training_are_tested_by_the_means_of_users(tmp_path):
+    runs = [
+        with_users(run, gain)
+        for loss, gains in (("listwise", (0.0, 0.1)), ("answer", (0.1, 0.2)))
+        for seed, gain in zip((7, 8), gains, strict=True)
+        for run in [
+            write_run(tmp_path / f"{loss}{seed}", settings=changed(SETTINGS, training__loss=loss, training__seed=seed))
+        ]
+    ]
+    page = page_of(*runs)
+    assert "differ in the seed only, here 7, 8." in page
+    [row] = [row for row in cells(section(page, "What the settings do")) if "mrr@3/u20" in row]
+    assert row[:2] == ["trsr-recurrent · loss answer", "trsr-recurrent · loss listwise"]
+    assert row[3] == ".150 [.125, .175]"
+
+
 def test_runs_on_other_candidates_are_not_tested(tmp_path):
     base, other = (with_users(run, gain) for run, gain in zip(learning_rates(tmp_path)[1:], (0.0, 0.1), strict=True))
     pairs = {"example_id": ["a", "a"], "item_id": ["x", "z"], "label": [0, 1]}

@@ -77,9 +77,11 @@ def test_a_damaged_record_of_a_choice_is_named(world, tmp_path):
     run_experiment(config(world), tmp_path / "run")
     (tmp_path / "run" / "scores" / "item_knn.parquet").unlink()
     record = tmp_path / "run" / "baselines" / "item_knn.json"
-    for content in ("{", "[]", '{"chosen": 99}'):
+    for content in ("{", "[]", '{"settings": {"neighbours": 3}}'):
         record.write_text(content, encoding="utf-8")
-        with pytest.raises(DataError, match=r"item_knn\.json: not the record of a choice; delete it and run again"):
+        with pytest.raises(
+            DataError, match=r"item_knn\.json: not the record of a choice that is made today; delete it and run again"
+        ):
             run_experiment(config(world), tmp_path / "run")
 
 
@@ -92,6 +94,24 @@ def test_settings_that_make_no_experiment_are_refused_in_one_sentence(world):
             config(world, **changes)
     with pytest.raises(ConfigError, match=r"^test: baselines.0: .*'popularity', 'recent_popularity', 'bm25'"):
         config(world, baselines=["magic"])
+    with pytest.raises(ConfigError, match=r"^test: baselines.0: bert4rec runs in an environment of its own, with RecT"):
+        config(world, baselines=["bert4rec"])
+
+
+def test_scores_of_a_peer_in_another_environment_are_measured_beside_the_others(world, tmp_path):
+    run = run_experiment(config(world), tmp_path / "run")
+    mine = pl.read_parquet(run / "candidates.parquet").select("example_id", "item_id", score="label")
+    mine.cast({"score": pl.Float32}).sample(fraction=1, shuffle=True, seed=1).write_parquet(
+        run / "scores" / "peer.parquet"
+    )
+    run_experiment(config(world), run)
+    assert read(run, "metrics.json")["peer"]["recall@3/u9"]["mean"] == 1
+    assert ("item_knn", "peer") in {(one["model"], one["against"]) for one in read(run, "comparisons.json")}
+    assert ">peer<" in (run / "report.html").read_text(encoding="utf-8")
+    assert any(line["check"] == "shuffled labels give chance (peer)" for line in read(run, "checks.json"))
+    mine.head(5).write_parquet(run / "scores" / "peer.parquet")
+    with pytest.raises(DataError, match=r"scores of peer: no score for a candidate"):
+        run_experiment(config(world), run)
 
 
 def test_a_lacking_package_stops_the_run_before_it_begins(world, tmp_path, monkeypatch):

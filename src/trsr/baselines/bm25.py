@@ -57,7 +57,10 @@ def fit_bm25(data: FitData, settings: Bm25Settings, seed: int) -> Bm25:
 
 
 BM25 = Family(
-    tuple(Bm25Settings(latest, k1, b) for latest, (k1, b) in product((1, 3, 10, 30), ((1.2, 0.75), (0.9, 0.4)))),
+    tuple(
+        Bm25Settings(latest, k1, b)
+        for latest, (k1, b) in product((1, 3, 10, 30), ((1.2, 0.75), (0.9, 0.4), (2.0, 0.9)))
+    ),
     fit_bm25,
     needs=("bm25s",),
 )

@@ -67,5 +67,5 @@ def _unit(vectors: Vectors) -> Vectors:
 
 
 EMBEDDING = Family(
-    tuple(EmbeddingSettings(*chosen) for chosen in product((5, 20), (0.7, 0.95), (False, True))), fit_embedding
+    tuple(EmbeddingSettings(*chosen) for chosen in product((5, 20, 50), (0.7, 0.95), (False, True))), fit_embedding
 )

@@ -147,12 +147,12 @@ def _fit(model: Any, data: FitData) -> None:
 
 
 ALS = Family(
-    tuple(AlsSettings(*chosen) for chosen in product((64,), (1.0, 10.0, 30.0, 100.0), (10.0, 40.0))),
+    tuple(AlsSettings(*chosen) for chosen in product((64,), (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0), (10.0, 40.0))),
     fit_als,
     needs=("implicit", "scipy"),
 )
 BPR = Family(
-    tuple(BprSettings(*chosen) for chosen in product((64,), (0.03, 0.1), (0.003, 0.01, 0.03, 0.1))),
+    tuple(BprSettings(*chosen) for chosen in product((64,), (0.03, 0.1, 0.3), (0.01, 0.03, 0.1, 0.3))),
     fit_bpr,
     needs=("implicit", "scipy"),
 )

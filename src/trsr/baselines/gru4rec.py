@@ -38,4 +38,4 @@ def fit_gru4rec(data: FitData, settings: SequenceSettings, seed: int) -> Sequenc
     return train_sequences(lambda items: Gru4Rec(items, settings.dropout), data, settings, seed)
 
 
-GRU4REC = Family(tuple(SequenceSettings(*chosen) for chosen in product((2e-3, 5e-3), (0.2, 0.4))), fit_gru4rec)
+GRU4REC = Family(tuple(SequenceSettings(*chosen) for chosen in product((2e-3, 5e-3, 1e-2), (0.2, 0.4))), fit_gru4rec)

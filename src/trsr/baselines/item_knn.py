@@ -76,7 +76,7 @@ def _nearest(row: Any, column: Any, cosine: Any, shape: tuple[int, int], neighbo
 
 
 ITEM_KNN = Family(
-    tuple(KnnSettings(*chosen) for chosen in product((50, 500), (0.0, 20.0), (1.0, 0.95))),
+    tuple(KnnSettings(*chosen) for chosen in product((100, 500, 2500), (0.0, 30.0), (1.0, 0.95))),
     fit_item_knn,
     needs=("scipy",),
 )

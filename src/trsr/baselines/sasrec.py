@@ -53,4 +53,4 @@ def fit_sasrec(data: FitData, settings: SequenceSettings, seed: int) -> Sequence
     return train_sequences(lambda items: SasRec(items, settings.dropout), data, settings, seed)
 
 
-SASREC = Family(tuple(SequenceSettings(*chosen) for chosen in product((2e-3, 5e-3), (0.2, 0.4))), fit_sasrec)
+SASREC = Family(tuple(SequenceSettings(*chosen) for chosen in product((1e-3, 2e-3, 5e-3), (0.2, 0.4))), fit_sasrec)

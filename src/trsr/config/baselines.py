@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from trsr.config.settings import Settings
 
@@ -17,6 +17,15 @@ BaselineName = Literal[
     "sasrec",
     "gru4rec",
 ]
+
+
+def _no_peer(name: object) -> object:
+    if name == "bert4rec":
+        raise ValueError("bert4rec runs in an environment of its own, with RecTools: see experiments/peers/README.md")
+    return name
+
+
+KnownBaseline = Annotated[BaselineName, BeforeValidator(_no_peer)]
 
 
 class EmbeddingConfig(Settings):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from trsr.config.baselines import BaselineName, EmbeddingConfig
+from trsr.config.baselines import EmbeddingConfig, KnownBaseline
 from trsr.config.checks import CheckConfig
 from trsr.config.data import CandidateConfig, DataConfig, SplitConfig
 from trsr.config.ranking import PromptConfig, RankerConfig, TrainingConfig
@@ -46,7 +46,7 @@ class ExperimentConfig(Settings):
     seed: Seed = 7
     methods: list[RankerMethod] = ["none", "hierarchical", "recurrent"]
     untuned: bool = True
-    baselines: list[BaselineName] = ["popularity"]
+    baselines: list[KnownBaseline] = ["popularity"]
     embedding: EmbeddingConfig = EmbeddingConfig()
     mixes: dict[ModelName, list[str]] = {}
     data: DataConfig

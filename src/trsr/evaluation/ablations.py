@@ -57,7 +57,7 @@ def ablation_section(group: RunGroup) -> Section | None:
     if tests:
         note += (
             " The tests take every model with that of the first run, user by user, as under “Is it better?”, and are "
-            "corrected together."
+            "corrected together; over several seeds, a user's value is the mean."
         )
     return Section("What the settings do", note, tables=tables, figures=figures)
 

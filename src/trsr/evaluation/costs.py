@@ -79,7 +79,7 @@ def cost_of(model: str, run: RunFiles) -> Cost:
 
 
 def _added(costs: Sequence[Cost]) -> Cost:
-    """The costs of several models; seconds that one of them hides are hidden, tokens are those of the ones that read."""
+    """The costs of several models: seconds where all tell theirs, tokens of those that read any."""
     timed = all(cost.summary_seconds is not None for cost in costs if cost.summary_tokens is not None)
     return Cost(
         seconds=_sum(costs, "seconds", len(costs)),
@@ -177,10 +177,10 @@ def _count(value: float | None) -> str:
 def _note(group: RunGroup) -> str:
     devices = dict.fromkeys(str(run.part("machine").get("device", "unknown")) for run in group.runs)
     note = (
-        f"Of one test example: seconds of ranking on {' and '.join(devices)}, tokens of its prompts, and the seconds "
-        "of its summary with the tokens that it read and wrote (those of all methods, shared out by calls). A mix costs "
-        "what its models cost. Seconds "
-        f"are those of the stage, written to {RESOLUTION} s. Tuning is spent once. The charts add ranking and summary."
+        f"Of one test example: seconds of ranking on {' and '.join(devices)}, tokens of its prompts, and seconds of "
+        "its summary with the tokens that it read and wrote (those of all methods, shared out by calls). A mix costs "
+        f"what its models cost. Seconds are those of the stage, written to {RESOLUTION} s. Tuning is spent once. The "
+        "charts add ranking and summary."
     )
     if len(group.variants) > 1:
         note += " They show every model in its best run."

@@ -101,12 +101,12 @@ def seeds_section(group: RunGroup) -> Section | None:
             spreads = [variant.spread[model][metric] for metric in group.firsts]
             cells = [cell for one in spreads for cell in _spread_cells(one)]
             rows.append([model, *([variant.label] if len(group.variants) > 1 else []), str(spreads[0].runs), *cells])
-    seeds = ", ".join(dict.fromkeys(str(run.settings.get("seed", "?")) for one in several for run in one.runs))
+    seeds = ", ".join(dict.fromkeys(seed for one in several for seed in one.seeds))
     header = [part for metric in group.firsts for part in (f"{metric} mean", "sd", "least to greatest")]
     middle = ["settings"] if len(group.variants) > 1 else []
     note = (
-        f"Runs that differ in the seed only, here {seeds}. The sd is that of training, sampling and drawing test "
-        "examples from run to run; a lead that is smaller than it is none."
+        f"Runs that differ in the seed only, here {seeds}. The sd is that of all that the seed decides: training, and "
+        "where the candidates differ the drawing of those and of test examples. A lead that is smaller than it is none."
     )
     table = Table(["model", *middle, "runs", *header], rows, caption="Mean and spread over seeds")
     return Section("Several seeds", note, tables=[table])

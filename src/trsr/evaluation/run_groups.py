@@ -17,7 +17,7 @@ from trsr.evaluation.run_files import RunFiles
 from trsr.evaluation.seeds import SeedSpread, spread_over_seeds
 from trsr.evaluation.table import metric_columns
 
-SEEDS = {"seed", "training.seed", "evaluation.seed"}
+SEEDS = ("seed", "training.seed", "evaluation.seed")
 NAMES = {"name", "data.path"}
 MODELS = {"methods", "baselines", "untuned"}
 MEASURING = ("evaluation.", "checks.", "mixes.")
@@ -51,6 +51,12 @@ class Variant:
             model: {name: {"mean": one.mean, "low": one.low, "high": one.high} for name, one in spreads.items()}
             for model, spreads in self.spread.items()
         }
+
+    @property
+    def seeds(self) -> list[str]:
+        """The seed of every run: the first kind of seed in which they differ."""
+        kinds = [[str(run.settings.get(key, "?")) for run in self.runs] for key in SEEDS]
+        return next((seeds for seeds in kinds if len(set(seeds)) > 1), kinds[0])
 
     @cached_property
     def spread(self) -> dict[str, dict[str, SeedSpread]]:
@@ -95,9 +101,9 @@ class RunGroup:
     def labelled(self) -> list[tuple[str, RunFiles]]:
         """Every run with what tells it from the others, empty where it is alone."""
         return [
-            (_with_seed(variant.label, run) if len(variant.runs) > 1 else variant.label, run)
+            (f"{variant.label}, seed {seed}".removeprefix(", ") if len(variant.runs) > 1 else variant.label, run)
             for variant in self.variants
-            for run in variant.runs
+            for seed, run in zip(variant.seeds, variant.runs, strict=True)
         ]
 
     @cached_property
@@ -188,11 +194,11 @@ def _protocol(run: RunFiles) -> str:
 
 def _group(runs: Sequence[RunFiles]) -> RunGroup:
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    told = [key for key in keys if key not in SEEDS | NAMES | MODELS and not key.startswith(MEASURING)]
+    told = [key for key in keys if key not in {*SEEDS, *NAMES, *MODELS} and not key.startswith(MEASURING)]
     varied = {key: values for key in told if len(values := _values(runs, key)) > 1}
     alike = defaultdict(list)
     for run in runs:
-        rest = {key: value for key, value in run.settings.items() if key not in SEEDS | NAMES}
+        rest = {key: value for key, value in run.settings.items() if key not in {*SEEDS, *NAMES}}
         alike[json.dumps(rest, sort_keys=True, default=str) if rest else str(run.path)].append(run)
     parts = [part for members in alike.values() for part in _by_seeds(members)]
     labels = _labels(parts, varied)
@@ -213,7 +219,7 @@ def _values(runs: Sequence[RunFiles], key: str) -> list[Any]:
 
 def _by_seeds(runs: list[RunFiles]) -> list[list[RunFiles]]:
     """All together where every run has other seeds, else one by one: then they are copies, not draws."""
-    seeds = {tuple(run.settings.get(key) for key in sorted(SEEDS)) for run in runs}
+    seeds = {tuple(run.settings.get(key) for key in SEEDS) for run in runs}
     return [runs] if len(seeds) == len(runs) else [[run] for run in runs]
 
 
@@ -228,11 +234,6 @@ def _labels(parts: Sequence[Sequence[RunFiles]], varied: Mapping[str, list[Any]]
         names = [f"{part[0].path.resolve().parent.name}/{part[0].name}" for part in parts]
     copies = Counter(names)
     return [name if copies[name] == 1 else str(part[0].path) for name, part in zip(names, parts, strict=True)]
-
-
-def _with_seed(label: str, run: RunFiles) -> str:
-    seed = f"seed {run.settings.get('seed', '?')}"
-    return f"{label}, {seed}" if label else seed
 
 
 def _models(variants: Sequence[Variant]) -> list[str]:

@@ -12,10 +12,10 @@ from trsr.evaluation.run_groups import Row, RunGroup
 def setting_tests(group: RunGroup) -> list[Comparison]:
     """Every model of every other run with that of the first run (a grid's base), in the leading metric.
 
-    Empty where the runs do not rank the very same candidates, or where seeds are averaged.
+    Of runs that differ in the seed of training only, the values of a user are averaged. Empty where the runs do not
+    rank the very same candidates.
     """
-    known = all(run.candidates is not None for run in group.runs)
-    if not known or not group.same_candidates or len(group.runs) > len(group.variants):
+    if not group.same_candidates or any(run.candidates is None for run in group.runs):
         return []
     pairs, frames = list[Pair](), list[pl.DataFrame]()
     for model in dict.fromkeys(row.model for row in group.rows if not row.is_bound):
@@ -30,11 +30,14 @@ def setting_tests(group: RunGroup) -> list[Comparison]:
 
 
 def _frame(row: Row, metric: str) -> pl.DataFrame | None:
-    """The values of a row by user, under its label."""
-    frame = row.run.per_user
-    if frame is None or metric not in frame.columns:
+    """The values of a row by user, under its label; None where a run of it does not tell them."""
+    frames = [run.per_user for run in row.variant.runs if row.model in run.metrics]
+    known = [frame.filter(pl.col("model") == row.model) for frame in frames if frame is not None]
+    if len(known) < len(frames) or any(metric not in frame.columns for frame in known):
         return None
-    return frame.filter(pl.col("model") == row.model).select(pl.lit(row.label).alias("model"), "user_id", metric)
+    values = pl.concat([frame.select("user_id", metric) for frame in known])
+    means = values.group_by("user_id", maintain_order=True).agg(pl.col(metric).mean())
+    return means.select(pl.lit(row.label).alias("model"), "user_id", metric)
 
 
 def _same_users(frames: Sequence[pl.DataFrame]) -> bool:

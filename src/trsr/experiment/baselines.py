@@ -1,7 +1,9 @@
 """The baselines of an experiment: what they are fitted on, and the record of their choice in the run folder."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from trsr.baselines.fitting import FitData, Validation
 from trsr.baselines.registry import FAMILIES, choose
@@ -24,18 +26,20 @@ def tuned_baseline(name: BaselineName, data: FitData, folder: RunFolder, seed: i
     """Choose the settings of a baseline and write `baselines/NAME.json`; where it is there, only fit what it says."""
     path = folder.choice(name)
     if path.exists():
-        return FAMILIES[name].fit(data, FAMILIES[name].grid[_chosen(path, name)], seed)
+        return FAMILIES[name].fit(data, _chosen(path, name), seed)
     choice = choose(name, data, seed)
     record = {"chosen": choice.chosen, **choice.tried[choice.chosen], "tried": choice.tried}
     folder.write_json(f"baselines/{name}.json", record)
     return choice.scorer
 
 
-def _chosen(path: Path, name: BaselineName) -> int:
+def _chosen(path: Path, name: BaselineName) -> Any:
+    """The recorded setting; its place in the grid may be another one since."""
     try:
-        place = json.loads(path.read_text(encoding="utf-8"))["chosen"]
-        if place in range(len(FAMILIES[name].grid)):
-            return int(place)
+        recorded = json.loads(path.read_text(encoding="utf-8"))["settings"]
     except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise DataError(f"{path}: not the record of a choice; delete it and run again")
+        recorded = None
+    for settings in FAMILIES[name].grid:
+        if asdict(settings) == recorded:
+            return settings
+    raise DataError(f"{path}: not the record of a choice that is made today; delete it and run again")

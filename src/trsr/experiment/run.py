@@ -37,6 +37,7 @@ from trsr.experiment.tasks import Tasks, make_tasks
 from trsr.experiment.tuning import keep_tuned, label, prompt_counts
 from trsr.files import held
 from trsr.llm.backend import Source
+from trsr.llm.encoders import check_encoder
 from trsr.progress import stage
 from trsr.ranking.processes import is_main, main_first, part, refuse_several
 from trsr.ranking.ranker import Ranker, RankerScorer
@@ -52,6 +53,8 @@ def run_experiment(config: ExperimentConfig, out: Path, sharing: Sharing | None 
     """
     refuse_several("trsr run")
     check_installed(config.baselines)
+    if "embedding" in config.baselines:
+        check_encoder(config.encoder_model)
     check_mixable(config.mixes)
     with held(out):
         return _Experiment(config, RunFolder.open(out, config), sharing).run()

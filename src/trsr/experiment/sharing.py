@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from trsr.config import TUNED, UNTUNED, ExperimentConfig, load_experiment
+from trsr.config import TUNED, UNTUNED, ExperimentConfig, RankerMethod, load_experiment
 from trsr.data.columns import EXAMPLE, TEST, TRAIN, VALID
 from trsr.data.dataset import add_table
 from trsr.errors import DataError
@@ -43,7 +43,7 @@ _MADE_FROM: Mapping[str, Any] = {
 Summaries = Mapping[str, Mapping[str, str]]
 
 
-def untuned_method(config: ExperimentConfig) -> str:
+def untuned_method(config: ExperimentConfig) -> RankerMethod:
     """The method whose prompts the untuned ranker reads."""
     return "none" if "none" in config.methods else config.methods[0]
 

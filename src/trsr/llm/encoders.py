@@ -37,6 +37,15 @@ def resolve_encoder(name: str) -> Weights:
     return Weights(name, folder, f"package index, {_WHEEL}", _WHEEL.partition("==")[2])
 
 
+def check_encoder(name: str) -> None:
+    """Raise `ConfigError` where a model that is known to be a sentence encoder lacks sentence-transformers."""
+    if (name == MINILM or (Path(name) / "modules.json").is_file()) and find_spec("sentence_transformers") is None:
+        raise ConfigError(
+            f"embedding.model {name} is a sentence encoder, which needs sentence-transformers: "
+            "pip install 'trsr[baselines]'"
+        )
+
+
 def embed_texts(weights: Weights, texts: Sequence[str], max_tokens: int, dtype: str = "auto") -> Vectors:
     """Vectors (texts, dimensions) of the first `max_tokens` tokens of each text, not normalised, fp32.
 
@@ -48,11 +57,7 @@ def embed_texts(weights: Weights, texts: Sequence[str], max_tokens: int, dtype: 
 
 
 def _by_sentence_encoder(weights: Weights, texts: Sequence[str], max_tokens: int, dtype: str) -> Vectors:
-    if find_spec("sentence_transformers") is None:
-        raise ConfigError(
-            f"embedding.model {weights.name} is a sentence encoder, which needs sentence-transformers: "
-            "pip install 'trsr[baselines]'"
-        )
+    check_encoder(str(weights.path))
     from sentence_transformers import SentenceTransformer
 
     kind = {"dtype": dtype_name(dtype)}

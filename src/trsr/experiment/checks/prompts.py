@@ -61,6 +61,6 @@ def shortened(name: str, counts: Mapping[str, Any]) -> Entry:
         f"recent items and summaries have room ({name})",
         counts["prompts_with_recent_items_dropped"] == counts["summaries_shortened"] == 0,
         f"{share:.0%} of prompts are shortened: {counts['items_shortened']} item texts and "
-        f"{counts['summaries_shortened']} summaries cut, {counts['recent_items_dropped']} recent items dropped; longest "
-        f"prompt {counts['longest_prompt']} tokens",
+        f"{counts['summaries_shortened']} summaries cut, {counts['recent_items_dropped']} recent items dropped; "
+        f"longest prompt {counts['longest_prompt']} tokens",
     )
