@@ -6,6 +6,7 @@ are as before.
 
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -244,11 +245,12 @@ def test_cut_and_random_files_give_a_sentence(tmp_path, name, damage):
         assert str(path) in str(error.value)
 
 
-def test_files_with_wrong_bytes_give_a_sentence_or_finite_numbers(tmp_path):
+@pytest.mark.parametrize("damaged", ["candidates", "scores"])
+def test_files_with_wrong_bytes_give_a_sentence_or_finite_numbers(tmp_path, damaged):
     """Where a wrong byte is a length, polars can end the whole process for want of memory; nothing else may."""
     CANDIDATES.write_parquet(tmp_path / "candidates.parquet")
-    SCORES.write_parquet(tmp_path / "whole.parquet")
-    whole, rng, count = (tmp_path / "whole.parquet").read_bytes(), random.Random(3), 200
+    SCORES.write_parquet(tmp_path / "scores.parquet")
+    whole, rng, count = (tmp_path / f"{damaged}.parquet").read_bytes(), random.Random(3), 200
     for number in range(count):
         changed = bytearray(whole)
         for _ in range(rng.choice([1, 1, 2, 5])):
@@ -257,7 +259,8 @@ def test_files_with_wrong_bytes_give_a_sentence_or_finite_numbers(tmp_path):
     outcomes, out_of_memory = [], 0
     while len(outcomes) + out_of_memory < count:
         start = len(outcomes) + out_of_memory
-        command = [sys.executable, str(Path(__file__).with_name("damaged_files.py")), str(tmp_path), str(start)]
+        script = Path(__file__).with_name("damaged_files.py")
+        command = [sys.executable, str(script), str(tmp_path), damaged, str(start)]
         child = subprocess.run(
             command, capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"RUST_BACKTRACE": "0"}
         )
@@ -268,7 +271,7 @@ def test_files_with_wrong_bytes_give_a_sentence_or_finite_numbers(tmp_path):
     assert out_of_memory <= 0.03 * count
     sentences = [line for line in outcomes if line not in ("numbers", "no numbers")]
     assert len(sentences) > count // 3
-    assert all("truncated or damaged" in line or "scores of mine: " in line for line in sentences)
+    assert all(re.search(r"/[0-9]{3}\.parquet: |scores of mine: ", line) for line in sentences)
     assert "no numbers" not in outcomes
 
 
