@@ -98,6 +98,16 @@ def test_settings_that_make_no_experiment_are_refused_in_one_sentence(world):
         config(world, baselines=["bert4rec"])
 
 
+def test_a_run_says_with_what_code_and_on_what_machine_it_was_begun_and_continued(world, tmp_path, monkeypatch):
+    for commit, machine in (("a", "x"), ("b", "x"), ("b", "y"), (None, "y"), ("a", "x")):
+        monkeypatch.setattr("trsr.experiment.recording.source_commit", lambda commit=commit: commit)
+        monkeypatch.setattr("trsr.experiment.recording.describe_machine", lambda device=machine: {"device": device})
+        run = run_experiment(config(world, baselines=["popularity"]), tmp_path / "run")
+    manifest = read(run, "manifest.json")
+    assert (manifest["commit"], manifest["continued_at"]) == ("a", ["b"])
+    assert (manifest["machine"], manifest["continued_on"]) == ({"device": "x"}, [{"device": "y"}])
+
+
 def test_scores_of_a_peer_in_another_environment_are_measured_beside_the_others(world, tmp_path):
     run = run_experiment(config(world), tmp_path / "run")
     mine = pl.read_parquet(run / "candidates.parquet").select("example_id", "item_id", score="label")

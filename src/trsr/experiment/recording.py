@@ -41,17 +41,16 @@ def record_start(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> N
             "cleaning": tasks.dataset.report.as_dict(),
         },
         fingerprints=fingerprints,
-        commit=folder.read_manifest().get("commit") or source_commit(),
-        **_machines(folder),
+        **_begun(folder, "commit", "continued_at", source_commit()),
+        **_begun(folder, "machine", "continued_on", describe_machine()),
     )
     say(f"data: {'; '.join(tasks.dataset.report.lines())}")
     say(f"split by {tasks.examples.by}: {', '.join(f'{count} {split}' for split, count in counts.items())} examples")
 
 
-def _machines(folder: RunFolder) -> dict[str, Any]:
-    """The machine that the run was begun on, and the others that it was continued on."""
-    begun, now = folder.read_manifest().get("machine"), describe_machine()
-    others = folder.read_manifest().get("continued_on", [])
-    if begun is None or now == begun or now in others:
-        return {"machine": begun or now}
-    return {"continued_on": [*others, now]}
+def _begun(folder: RunFolder, name: str, later: str, now: Any) -> dict[str, Any]:
+    """What a run was begun with under `name`, and all else that it was continued with under `later`."""
+    begun, others = folder.read_manifest().get(name), folder.read_manifest().get(later, [])
+    if begun is None or now in (None, begun, *others):
+        return {name: begun or now}
+    return {later: [*others, now]}
