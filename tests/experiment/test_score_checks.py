@@ -9,6 +9,7 @@ from trsr.evaluation.metrics import ranking_metrics
 from trsr.experiment.checks import places, scores
 from trsr.experiment.checks.entry import beside, some_examples
 from trsr.experiment.checks.places import score_places, target_places
+from trsr.experiment.checks.prompts import shortened
 
 EXAMPLES, SIZE = 200, 10
 
@@ -47,6 +48,36 @@ def test_fair_scorers_and_metrics_are_found_fair(targets):
         found.append(target_places(candidates))
     assert [line for line in found if line["result"] != "ok"] == []
     assert "0 times as high (p = .010 for no better than chance)" in found[0]["detail"]
+
+
+def test_the_share_of_tied_scores_is_told_and_judged_where_nothing_should_tie():
+    frame = pl.DataFrame({"example_id": ["a"] * 5 + ["b"] * 5, "score": [1.0, 1, 2, 3, 4, 1, 2, 3, 4, 5]})
+    line = scores.ties("trsr-none", frame)
+    assert (line["result"], line["detail"]) == ("look", "20.0% of scores are tied")
+    assert scores.ties("popularity", frame, may_tie=True) == line | {
+        "check": "scores tell candidates apart (popularity)",
+        "result": "ok",
+    }
+    assert scores.ties("trsr-none", frame.tail(5))["result"] == "ok"
+
+
+def test_the_share_of_shortened_prompts_is_told_and_what_had_no_room_is_looked_at():
+    counts = {
+        "prompts": 8,
+        "prompts_shortened": 6,
+        "items_shortened": 40,
+        "summaries_shortened": 0,
+        "prompts_with_recent_items_dropped": 0,
+        "recent_items_dropped": 0,
+        "longest_prompt": 99,
+    }
+    line = shortened("m", counts)
+    assert line["result"] == "ok"
+    assert line["detail"].startswith("75% of prompts are shortened: 40 item texts and 0 summaries cut, 0 recent items")
+    for lost in ("summaries_shortened", "prompts_with_recent_items_dropped"):
+        assert shortened("m", counts | {lost: 1})["result"] == "look"
+    del counts["prompts_shortened"]
+    assert shortened("m", counts)["detail"].startswith("40 item texts")
 
 
 def test_a_scorer_that_knows_nothing_is_not_told_from_chance():

@@ -56,11 +56,12 @@ def _plain(text: str) -> str:
 
 def shortened(name: str, counts: Mapping[str, Any]) -> Entry:
     """Did recent items or summaries give way for want of room? Item texts that were cut are told."""
-    share = counts["prompts_shortened"] / counts["prompts"]
+    cut = counts.get("prompts_shortened")  # an earlier version did not count them
+    share = "" if cut is None else f"{cut / counts['prompts']:.0%} of prompts are shortened: "
     return entry(
         f"recent items and summaries have room ({name})",
         counts["prompts_with_recent_items_dropped"] == counts["summaries_shortened"] == 0,
-        f"{share:.0%} of prompts are shortened: {counts['items_shortened']} item texts and "
+        f"{share}{counts['items_shortened']} item texts and "
         f"{counts['summaries_shortened']} summaries cut, {counts['recent_items_dropped']} recent items dropped; "
         f"longest prompt {counts['longest_prompt']} tokens",
     )
