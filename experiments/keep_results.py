@@ -2,8 +2,9 @@
 
 python experiments/keep_results.py runs/main-films runs/ablation-films
 
-Of a run: the report as Markdown, the manifest, metrics, comparisons, controls and what the baselines tried; of a grid
-the report, its record, and manifest and metrics of every cell. The stories of users are left out, for they show data.
+Of a run: the report as Markdown, settings, manifest, metrics, comparisons, controls, what the baselines tried and the
+weights of mixes; of a grid the report, its record, and manifest and metrics of every cell. The stories of users are left
+out, for they show data.
 """
 
 import json
@@ -17,7 +18,7 @@ from trsr.experiment.grid import is_done
 from trsr.experiment.run_folder import RunFolder
 
 RESULTS = Path(__file__).parent / "results"
-OF_RUN = ("manifest.json", "metrics.json", "comparisons.json", "controls.json")
+OF_RUN = ("config.yaml", "manifest.json", "metrics.json", "comparisons.json", "controls.json")
 OF_CELL = ("manifest.json", "metrics.json")
 STORIES = re.compile(r"^## Users’ stories\n.*?(?=^## )", re.MULTILINE | re.DOTALL)
 ROOT = f"{Path.cwd().resolve().parent}/"  # beside the checkout lies the data
@@ -47,8 +48,9 @@ def main(folder: Path) -> None:
                 keep(folder / cell["name"], OF_CELL, place / cell["name"])
     else:
         keep(folder, OF_RUN, place)
-        choices = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("baselines/*.json"))}
-        (place / "baselines.json").write_text(json.dumps(choices, indent=1) + "\n", encoding="utf-8")
+        for part in ("baselines", "mixes"):
+            found = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob(f"{part}/*.json"))}
+            (place / f"{part}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     keep_report(folder, place)
 
 
