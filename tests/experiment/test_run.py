@@ -86,7 +86,7 @@ def test_the_folder_holds_every_file_of_the_contract_and_nothing_pickled(run):
     assert wanted <= present
     assert not [name for name in present if name.endswith((".bin", ".pt", ".pth", ".pkl", ".pickle", ".partial"))]
     suffixes = {name.rpartition(".")[2] for name in present}
-    assert suffixes <= {"yaml", "json", "parquet", "html", "sqlite", "safetensors", "jinja", "j2", "md"}
+    assert suffixes <= {"yaml", "json", "parquet", "html", "sqlite", "safetensors", "jinja", "j2", "md", "lock"}
 
 
 def test_candidates_are_one_target_and_uniform_negatives_in_the_columns_of_the_contract(run):
