@@ -3,8 +3,8 @@
 python experiments/keep_results.py runs/main-films runs/ablation-films
 
 Of a run: the report as Markdown, settings, manifest, metrics, comparisons, controls, what the baselines tried and the
-weights of mixes; of a grid the report, its record, and manifest and metrics of every cell. The stories of users are left
-out, for they show data.
+weights of mixes; of a grid the report, its record, and manifest and metrics of every cell. The stories of users are
+left out, for they show data.
 """
 
 import json

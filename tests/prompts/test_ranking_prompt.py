@@ -184,11 +184,11 @@ def test_a_prompt_counts_as_shortened_once_whatever_is_cut_in_it():
     whole = make_prompts()
     whole.build(SUMMARY, HISTORY, ["b8", "b9"])
     assert whole.counts.prompts_shortened == 0
-    for settings in ({"item_tokens": 8}, {"candidate_tokens": 8}, {"summary_tokens": 8}, {"max_tokens": needed() - 1}):
-        cut = make_prompts(**settings)
+    for limits in ({"item_tokens": 8}, {"candidate_tokens": 8}, {"summary_tokens": 8}, {"max_tokens": needed() - 1}):
+        cut = make_prompts(**limits)
         cut.build(SUMMARY, HISTORY, ["b8", "b9"])
         cut.build("", [], ["b7"])
-        assert cut.counts.prompts_shortened == 1 + ("candidate_tokens" in settings), settings
+        assert cut.counts.prompts_shortened == 1 + ("candidate_tokens" in limits), limits
     context = make_prompts(recent="context", max_tokens=needed() - 1)
     context.build(SUMMARY, HISTORY, ["b9"])
     assert context.counts.prompts_shortened == 0, "older items that nobody asked for are not missing"
