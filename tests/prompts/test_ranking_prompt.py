@@ -189,7 +189,8 @@ def test_a_prompt_counts_as_shortened_once_whatever_is_cut_in_it():
         cut.build(SUMMARY, HISTORY, ["b8", "b9"])
         cut.build("", [], ["b7"])
         assert cut.counts.prompts_shortened == 1 + ("candidate_tokens" in limits), limits
-    context = make_prompts(recent="context", max_tokens=needed() - 1)
+    oldest_is_long = BOOKS | {"b0": {"title": "word " * 900, "subject": "birds"}}
+    context = make_prompts(rows=oldest_is_long, recent="context", max_tokens=needed() - 1)
     context.build(SUMMARY, HISTORY, ["b9"])
     assert context.counts.prompts_shortened == 0, "older items that nobody asked for are not missing"
 

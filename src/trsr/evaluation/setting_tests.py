@@ -19,11 +19,13 @@ def setting_tests(group: RunGroup) -> list[Comparison]:
         return []
     pairs, frames = list[Pair](), list[pl.DataFrame]()
     for model in dict.fromkeys(row.model for row in group.rows if not row.is_bound):
-        rows = [row for row in group.rows if row.model == model and _frame(row, group.lead) is not None]
+        alike = [row for row in group.rows if row.model == model]
+        known = {row.label: frame for row in alike if (frame := _frame(row, group.lead)) is not None}
+        rows = [row for row in alike if row.label in known]
         base = next((row for row in rows if row.variant is group.variants[0]), None)
         if base is not None and len(rows) > 1:
             pairs += [Pair(group.lead, row.label, base.label) for row in rows if row is not base]
-            frames += [frame for row in rows if (frame := _frame(row, group.lead)) is not None]
+            frames += known.values()
     if not pairs or not _same_users(frames):
         return []
     return compare(pl.concat(frames), pairs, EvaluationConfig())

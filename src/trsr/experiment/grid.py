@@ -53,7 +53,7 @@ class GridFolder:
 
     @classmethod
     def open(cls, path: Path, grid: Grid) -> "GridFolder":
-        """The folder of a grid, which is not made yet.
+        """The folder of a grid, which this does not make.
 
         Raises `ConfigError` where it is a run's folder, or holds a cell of the same name with other settings.
         """

@@ -111,7 +111,8 @@ class RankingPrompts:
         recent = tuple(texts[first:])
         short, prefix = self._fit_summary(short, recent, room)
         self.counts.summaries_shortened += short != whole
-        cut = self._any_cut(candidates, self.config.candidate_tokens) or self._any_cut(shown, self.config.item_tokens)
+        cut = self._any_cut(candidates, self.config.candidate_tokens)
+        cut = cut or self._any_cut(shown[first:], self.config.item_tokens)
         self.counts.prompts_shortened += cut or dropped > 0 or short != whole
         self._count(prefix, suffixes)
         return RankingPrompt(prefix, suffixes, short, recent)

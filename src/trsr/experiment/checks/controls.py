@@ -36,7 +36,7 @@ _WITHOUT_HISTORY = ("popularity", "recent_popularity")  # by what they are
 
 @dataclass(frozen=True)
 class _Sample:
-    """Test examples that take part, each with all targets and some of the negatives.
+    """Test examples that take part, each with all targets and some or all of the negatives.
 
     `donors` has for each the place of another user's example, None where there is no other user.
     """
