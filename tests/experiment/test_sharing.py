@@ -37,6 +37,8 @@ CHANGES = [
     ({"embedding": {"model": "other"}}, {"embedding"}),
     ({"summaries": {"block_size": 2}}, {"trsr-recurrent", "trsr-extractive"}),
     ({"summaries": {"model": "other"}}, {"trsr-recurrent"}),
+    ({"summaries": {"template": "shop"}}, {"trsr-recurrent", "trsr-extractive"}),
+    ({"summaries": {"template": "books"}}, set()),
     ({"summaries": {"batch_size": 2}}, set()),
     ({"evaluation": {"ks": [1]}}, set()),
     ({"name": "another"}, set()),
@@ -58,8 +60,8 @@ def config(world, **changes):
 def texts(config, tasks):
     """Summaries of all examples as they would be: other ones where the settings that reach them are others."""
     examples = [name for frame in tasks.candidates.values() for name in frame["example_id"].unique()]
-    reached = {"recurrent": (config.summaries.block_size, config.summaries.model), "none": None}
-    reached["extractive"] = config.summaries.block_size
+    extractive = (config.summaries.block_size, config.summary_template)
+    reached = {"recurrent": (*extractive, config.summaries.model), "extractive": extractive}
     return {
         method: {} if method == "none" else {name: f"{name} {reached[method]}" for name in examples}
         for method in METHODS

@@ -109,7 +109,7 @@ def plan_for(
     if config is not None:
         experiment = load_experiment(config)
         attributes = None if experiment.data.attributes is None else tuple(experiment.data.attributes)
-        return SummaryPlan(experiment.summaries, experiment.prompt.template, attributes, folder, *sizes, methods)
+        return SummaryPlan(experiment.summaries, experiment.summary_template, attributes, folder, *sizes, methods)
     settings = SummaryConfig(item_tokens=32, max_prompt_tokens=640, max_new_tokens=48)
     if folder is not None:
         return SummaryPlan(settings, "generic", None, folder, *sizes, methods)

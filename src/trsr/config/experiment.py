@@ -110,6 +110,11 @@ class ExperimentConfig(Settings):
         """The methods that need summaries."""
         return [method for method in self.methods if method != "none" and method != "recent" and method != "context"]
 
+    @property
+    def summary_template(self) -> str:
+        """The template set of the summariser's prompts."""
+        return self.summaries.template or self.prompt.template
+
     def prompt_of(self, method: RankerMethod) -> PromptConfig:
         """The prompt of the ranker of a method."""
         if method not in ("recent", "context"):

@@ -46,6 +46,8 @@ class SummaryConfig(Settings):
     events. `last_block` is the block that the next event may yet join: "include" sums it up and does so again when it
     has grown, "wait" leaves it out until it is whole.
 
+    `template` is the set of the summariser's prompts, where it is not that of `prompt`.
+
     `form` "text" is a sentence or two, "structured" a profile of the lines that the template names. `grounded` lets
     the model write words of the items and of the template only; "auto" does so for a small local model. `store` keeps
     every call and profile: a SQLite file, or `postgresql://...`; without it, a run keeps its own in the run folder.
@@ -55,6 +57,7 @@ class SummaryConfig(Settings):
     backend: BackendConfig = BackendConfig()
     model: str = "smollm2-135m-instruct"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    template: str | None = None
     segments: Literal["count", "tokens", "session"] = "count"
     block_size: Count = 5
     block_tokens: Annotated[int, Field(ge=8)] | None = None

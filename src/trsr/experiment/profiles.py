@@ -199,7 +199,7 @@ def _opened(place: ProfilePlace, method: str) -> Iterator[tuple[Summarizer, Hist
     with SummaryStore(place.store_place()) as store:
         generator, chat, settings = _writer(method, settings)
         try:
-            templates = TemplateSet(prompt.template)
+            templates = TemplateSet(settings.template or prompt.template)
             attributes = histories.attributes
             yield (
                 Summarizer(generator, chat, templates, settings, store, catalogue, attributes, data.max_history),

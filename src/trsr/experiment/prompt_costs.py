@@ -99,7 +99,7 @@ def cost_summaries(
         summarizer = Summarizer(
             NoBackend(),
             chat,
-            TemplateSet(config.prompt.template),
+            TemplateSet(config.summary_template),
             config.summaries,
             store,
             catalogue,

@@ -21,6 +21,7 @@ def record_start(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> N
     fingerprints = {
         "data": tasks.dataset.fingerprint,
         "templates": TemplateSet(config.prompt.template).fingerprint,
+        **_summary_templates(config),
         **fingerprint_models(config),
     }
     for what, fingerprint in fingerprints.items():
@@ -46,6 +47,12 @@ def record_start(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> N
     )
     say(f"data: {'; '.join(tasks.dataset.report.lines())}")
     say(f"split by {tasks.examples.by}: {', '.join(f'{count} {split}' for split, count in counts.items())} examples")
+
+
+def _summary_templates(config: ExperimentConfig) -> dict[str, str]:
+    """The fingerprint of the summariser's own template set, where it has one."""
+    own = config.summaries.template
+    return {} if own is None else {"summary templates": TemplateSet(own).fingerprint}
 
 
 def _begun(folder: RunFolder, name: str, later: str, now: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from trsr.experiment.tasks import Tasks
 from trsr.files import whole_file, whole_folder
 from trsr.progress import say
 
-_IDLE = ("store", "batch_size")  # settings of summaries that do not change their texts
+_IDLE = ("store", "batch_size", "template")  # settings of summaries that do not change their texts
 _OF_TRAINING = ("train_negatives", "train_source")  # settings of candidates
 _IDLE_WITHOUT_LLM = ("backend", "model", "dtype")
 _RECORDS = ("training", "scoring", "speed")  # of the manifest, by model
@@ -35,6 +35,7 @@ _OF_RANKER = ("attention", "ranker")  # of the manifest, for the whole run
 _MADE_FROM: Mapping[str, Any] = {
     "data": lambda config: (config.data, config.seed),
     "templates": lambda config: config.prompt.template,
+    "summary templates": lambda config: config.summary_template,
     "weights": lambda config: config.ranker.base,
     "summariser": lambda config: config.summaries.model,
     "embedding": lambda config: config.encoder_model,
@@ -106,7 +107,7 @@ def _planned_texts(config: ExperimentConfig, method: str) -> Any:
     if method not in config.summary_methods:
         return None
     idle = [*_IDLE, *(_IDLE_WITHOUT_LLM if method == "extractive" and config.summaries.segments != "tokens" else ())]
-    return [config.prompt.template, config.summaries.model_dump(mode="json", exclude=set(idle))]
+    return [config.summary_template, config.summaries.model_dump(mode="json", exclude=set(idle))]
 
 
 def key_of(model: str, config: ExperimentConfig, inputs: Inputs) -> str:

@@ -27,7 +27,7 @@ def open_summarizer(
         yield Summarizer(
             generator,
             source.chat,
-            TemplateSet(config.prompt.template),
+            TemplateSet(config.summary_template),
             settings,
             store,
             tasks.catalogue,

@@ -30,8 +30,9 @@ _LLM_PLANS: dict[str, Callable[[Sequence[Sequence[str]], SummaryPrompts], Plan]]
 }
 METHODS = (*_LLM_PLANS, "extractive")
 
-# settings that say where and how fast, not what; all others are part of a profile's inputs
-_WITHOUT_EFFECT = {"backend", "model", "dtype", "batch_size", "store"}
+# settings that say where and how fast, not what, and the template set, whose fingerprint says more than its name; all
+# others are part of a profile's inputs
+_WITHOUT_EFFECT = {"backend", "model", "dtype", "batch_size", "store", "template"}
 
 
 def check_method(method: str) -> None:

@@ -206,6 +206,7 @@ def test_nothing_new_means_no_call_and_no_weights(trsr, model, tmp_path, monkeyp
         {"item_tokens": 20},
         {"last_block": "wait"},
         {"prompt": {"template": "films"}},
+        {"template": "films"},
         {"backend": {"more": {"top_p": 0.5}}},
         {"backend": {"answer_start": "tell"}},
     ],
@@ -230,6 +231,8 @@ def test_a_setting_that_changes_texts_renews_them(desk, writer, change):
         {"backend": {"concurrency": 1, "timeout": 9}},
         {"backend": {"max_calls": 1}},
         {"prompt": {"recent_items": 1, "summary_tokens": 60}},
+        {"template": "books"},
+        {"prompt": {"template": "films"}, "template": "books"},
     ],
 )
 def test_a_setting_that_changes_no_text_renews_nothing(desk, writer, change):
