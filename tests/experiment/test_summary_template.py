@@ -25,7 +25,8 @@ def test_the_summariser_has_templates_of_its_own_and_the_run_holds_them_to_what_
     config, own = asked
     run = run_experiment(config, tmp_path / "run")
     summaries = pl.read_parquet(run / "summaries.parquet")["summary"]
-    assert summaries.len() and summaries.str.starts_with("Above all ").all()
+    assert summaries.len()
+    assert summaries.str.starts_with("Above all ").all()
     fingerprints = json.loads((run / "manifest.json").read_text("utf-8"))["fingerprints"]
     assert fingerprints["summary templates"] == TemplateSet(str(own)).fingerprint
     assert fingerprints["templates"] == TemplateSet("books").fingerprint
