@@ -26,7 +26,7 @@ from trsr.evaluation.evaluate import evaluate
 from trsr.evaluation.table import number
 from trsr.experiment.shown import shown_items
 from trsr.experiment.summaries import open_summarizer, summarize_tasks
-from trsr.experiment.tasks import Task, Tasks, make_tasks
+from trsr.experiment.tasks import Task, make_tasks
 from trsr.llm.backend import Source
 from trsr.llm.encoders import MINILM, Vectors, embed_texts, resolve_encoder
 from trsr.prompts.items import ItemTexts
