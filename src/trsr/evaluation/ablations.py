@@ -57,7 +57,8 @@ def ablation_section(group: RunGroup) -> Section | None:
     if tests:
         note += (
             " The tests take every model with that of the first run, user by user, as under “Is it better?”, and are "
-            "corrected together; over several seeds, a user's value is the mean."
+            "corrected together; what two runs share is one model and not tested; over several seeds, a user's value "
+            "is the mean."
         )
     return Section("What the settings do", note, tables=tables, figures=figures)
 

@@ -145,6 +145,11 @@ class RunFiles:
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
 
+    def model_key(self, model: str) -> str | None:
+        """The hash of all that a model was made from, equal for one model in two runs of a grid; None if unknown."""
+        key = self.part("inputs").get(model)
+        return key if isinstance(key, str) and key else None
+
 
 def read_run(run: Path) -> RunFiles:
     """Read a run folder; manifest.json and metrics.json must be there, the rest may be absent.
