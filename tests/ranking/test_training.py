@@ -226,6 +226,22 @@ def test_a_checkpoint_holds_no_pickle(base, tmp_path):
     assert load_checkpoint(tmp_path / "nothing", "", {}, None) is None
 
 
+@pytest.mark.parametrize(("best_by", "kept"), [("recall", 1), ("loss", 2)])
+def test_the_best_step_is_by_what_is_asked_for(base, tmp_path, monkeypatch, best_by, kept):
+    """The first step finds every positive, at the price of a high loss; the second has the lowest loss and finds none."""
+    positive = torch.tensor([label for example in examples_for_training()[1] for label in example.labels])
+    told = iter([(3.0, 0 * positive), (4.0, positive), (2.0, -positive)])
+
+    def validate(loop):
+        loss, scores = next(told, (9.0, 0 * positive))
+        return torch.full((len(loop.validation),), loss), scores.float()
+
+    monkeypatch.setattr(training._Loop, "_validate", validate)
+    settings = SETTINGS.model_copy(update={"best_by": best_by, "epochs": 1})
+    _, log = train_here(base, tmp_path, settings)
+    assert log.best_step == log.evaluations[kept]["step"] > 0
+
+
 def test_the_best_step_by_validation_recall_is_what_comes_out(base, tmp_path, monkeypatch):
     seen = {}
     evaluate = training._Loop._evaluate

@@ -130,7 +130,7 @@ def learning_rate(step: int, total: int, config: TrainingConfig) -> float:
 def check_labels(examples: Sequence[LabelledPrompt], validation: Sequence[LabelledPrompt], loss: str) -> None:
     """Raise `ConfigError` where there is nothing to train or validate on, or naming the first example of no use.
 
-    Validation needs positives whatever the loss: the best step is chosen by recall.
+    Validation needs positives whatever the loss: recall is taken at every evaluation.
     """
     if not examples:
         raise ConfigError("training: there are no examples to train on; give one at least")

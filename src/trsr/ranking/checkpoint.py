@@ -25,7 +25,7 @@ TRAINING_PATH = "blocks"  # whatever scores: measuring would take another way on
 
 @dataclass
 class TrainingLog:
-    """What a training run did: loss per step, evaluations, and the best step by validation recall.
+    """What a training run did: loss per step, evaluations, and the best step on validation.
 
     `row_tokens` is the most tokens of a row, and from which step on: the first entry is what the run began with, each
     further one an answer to memory that ran out. `attention` is how packed rows are attended to.

@@ -1,4 +1,4 @@
-"""Fine-tuning on packed rows: the loss on the answers only, the best step by validation recall.
+"""Fine-tuning on packed rows: the loss on the answers only, the best step on validation.
 
 The loss of a step is the mean over its examples, however they are spread over rows and processes. On a CPU the whole
 loop is deterministic given examples and settings, and continues exactly where a kill left it.
@@ -183,7 +183,7 @@ class _Loop:
         return self.processes.sum(torch.stack(losses).cpu().double().sum()).item() / count
 
     def _evaluate(self, step: int) -> None:
-        """Loss (the trained one) and recall on validation; keep the weights if their recall is the best so far."""
+        """Loss (the trained one) and recall on validation; keep the weights if they are the best so far."""
         losses, scores = self._with_room(step, self.validation, self._validate)
         check_finite(scores)
         labels = [label for example in self.validation for label in example.labels]
@@ -191,11 +191,16 @@ class _Loop:
         metrics = ranking_metrics(scores.tolist(), labels, owners, _RECALL_KS)
         recall = float(np.mean([metrics[f"recall@{k}"].mean() for k in _RECALL_KS]))
         entry = {"step": step, "valid_loss": losses.double().mean().item(), "valid_recall": recall}
-        best = max(self.log.evaluations, key=_worth, default=None)
+        best = max(self.log.evaluations, key=self._worth, default=None)
         self.log.evaluations.append(entry)
-        if best is None or _worth(entry) > _worth(best):
+        if best is None or self._worth(entry) > self._worth(best):
             self.log.best_step = step
             self.best = self.processes.gather(self.parameters)
+
+    def _worth(self, evaluation: Mapping[str, float]) -> tuple[float, float]:
+        """Higher is better: what `best_by` names, and the other where that is equal."""
+        recall, loss = evaluation["valid_recall"], evaluation["valid_loss"]
+        return (recall, -loss) if self.config.best_by == "recall" else (-loss, recall)
 
     def _validate(self) -> tuple[Tensor, Tensor]:
         """Losses (users,) and log-odds (all candidates,) of validation, from all processes."""
@@ -267,18 +272,13 @@ class _Loop:
 
     def _fingerprint(self, dtype: str) -> str:
         """Hash of everything that decides the outcome: settings, prompts, labels, weights, dtype, attention."""
-        digest = hashlib.sha256(self.config.model_dump_json().encode())
+        digest = hashlib.sha256(json.dumps(self.config.decisive, separators=(",", ":")).encode())
         digest.update(f"{self.ranker.weights.fingerprint} {self.device.type} {dtype}".encode())
         digest.update(f"{is_4bit(self.ranker.model)} {TRAINING_PATH}".encode())
         for part in (self.examples, self.validation):
             for example in part:
                 digest.update(json.dumps([example.prompt.prefix, example.prompt.suffixes, example.labels]).encode())
         return digest.hexdigest()
-
-
-def _worth(evaluation: Mapping[str, float]) -> tuple[float, float]:
-    """Higher is better: recall, and the loss where recalls are equal."""
-    return evaluation["valid_recall"], -evaluation["valid_loss"]
 
 
 def trained_state(log: TrainingLog) -> Mapping[str, Any]:
