@@ -228,7 +228,7 @@ def test_a_checkpoint_holds_no_pickle(base, tmp_path):
 
 @pytest.mark.parametrize(("best_by", "kept"), [("recall", 1), ("loss", 2)])
 def test_the_best_step_is_by_what_is_asked_for(base, tmp_path, monkeypatch, best_by, kept):
-    """The first step finds every positive, at the price of a high loss; the second has the lowest loss and finds none."""
+    """One step finds every positive, at the price of a high loss; the next has the lowest loss and finds none."""
     positive = torch.tensor([label for example in examples_for_training()[1] for label in example.labels])
     told = iter([(3.0, 0 * positive), (4.0, positive), (2.0, -positive)])
 
