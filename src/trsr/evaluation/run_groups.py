@@ -66,7 +66,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Row:
-    """One model of one variant, or of all where its results are the same in all of them."""
+    """One model of one variant, of the first of those that share it, or of all where its results are the same."""
 
     label: str
     model: str
@@ -245,7 +245,15 @@ def _rows(model: str, variants: Sequence[Variant]) -> list[Row]:
     different = {json.dumps(variant.metrics[model], sort_keys=True) for variant in having}
     if len(different) == 1:
         return [Row(model, model, having[0], having[0].metrics[model])]
-    return [Row(f"{model}{BETWEEN}{variant.label}", model, variant, variant.metrics[model]) for variant in having]
+    first = {_origin(model, variant): variant for variant in reversed(having)}
+    own = [variant for variant in having if first[_origin(model, variant)] is variant]
+    return [Row(f"{model}{BETWEEN}{variant.label}", model, variant, variant.metrics[model]) for variant in own]
+
+
+def _origin(model: str, variant: Variant) -> tuple[str, ...]:
+    """The same for variants that share a model; where that is not known, the variant's own."""
+    keys = [run.model_key(model) for run in variant.runs]
+    return tuple(key or str(run.path) for key, run in zip(keys, variant.runs, strict=True))
 
 
 def _means(metrics: Metrics) -> pl.DataFrame:

@@ -12,9 +12,8 @@ from trsr.evaluation.run_groups import Row, RunGroup
 def setting_tests(group: RunGroup) -> list[Comparison]:
     """Every model of every other run with that of the first run (a grid's base), in the leading metric.
 
-    Left out is a model that both have from the same inputs: it is one model, and would count as a test. Of runs that
-    differ in the seed of training only, the values of a user are averaged. Empty where the runs do not rank the very
-    same candidates.
+    A model that runs share is one, and not held against itself. Of runs that differ in the seed of training only, the
+    values of a user are averaged. Empty where the runs do not rank the very same candidates.
     """
     if not group.same_candidates or any(run.candidates is None for run in group.runs):
         return []
@@ -25,17 +24,11 @@ def setting_tests(group: RunGroup) -> list[Comparison]:
         rows = [row for row in alike if row.label in known]
         base = next((row for row in rows if row.variant is group.variants[0]), None)
         if base is not None and len(rows) > 1:
-            others = [row for row in rows if row is not base and not _is_one_model(row, base)]
-            pairs += [Pair(group.lead, row.label, base.label) for row in others]
+            pairs += [Pair(group.lead, row.label, base.label) for row in rows if row is not base]
             frames += known.values()
     if not pairs or not _same_users(frames):
         return []
     return compare(pl.concat(frames), pairs, EvaluationConfig())
-
-
-def _is_one_model(row: Row, other: Row) -> bool:
-    keys, others = ([run.model_key(one.model) for run in one.variant.runs] for one in (row, other))
-    return None not in keys and keys == others
 
 
 def _frame(row: Row, metric: str) -> pl.DataFrame | None:
