@@ -52,11 +52,11 @@ class Signal:
         self.encoder = resolve_encoder(MINILM)
         self.place = {item: place for place, item in enumerate(self.tasks.catalogue)}
         self.scores: dict[str, pl.DataFrame] = {}
+        self.read: dict[str, float] = {}
         beside, budget = (shown_items(self.tasks, config, method) for method in ("none", "recent"))
-        self.beside = self.means(lambda task: beside(task, ""))
-        self.add(SHOWN, self.beside)
-        self.add(BUDGET, self.means(lambda task: budget(task, "")))
-        self.add(WHOLE, self.means(lambda task: task.request.history))
+        self.beside = self.add_items(SHOWN, lambda task: beside(task, ""))
+        self.add_items(BUDGET, lambda task: budget(task, ""))
+        self.add_items(WHOLE, lambda task: task.request.history)
 
     @cached_property
     def items(self) -> Vectors:
@@ -65,9 +65,13 @@ class Signal:
         )
         return centred(embed_texts(self.encoder, [texts.whole(item) for item in self.place], READ, "float32"))
 
-    def means(self, read: Callable[[Task], Sequence[str]]) -> Vectors:
-        """The mean vector (dimensions,) of the items that are read, for every example."""
-        return np.stack([self.items[[self.place[item] for item in read(task)]].mean(axis=0) for task in self.wanted])
+    def add_items(self, name: str, read: Callable[[Task], Sequence[str]]) -> Vectors:
+        """The mean vectors (examples, dimensions) of the items that are read; notes how many they are on average."""
+        found = [[self.place[item] for item in read(task)] for task in self.wanted]
+        self.read[name] = float(np.mean([len(places) for places in found]))
+        means = np.stack([self.items[places].mean(axis=0) for places in found])
+        self.add(name, means)
+        return means
 
     def add(self, name: str, tastes: Vectors) -> None:
         frames = []
@@ -136,7 +140,8 @@ def main() -> None:
         signal.add_texts(name, of_name)
         for text in of_name[: asked.show]:
             print(f"- {name}: {text!r}")
-    print(f"{asked.run}: {len(signal.wanted)} validation examples\n\n{signal.table()}")
+    counts = ", ".join(f"{name} {count:.1f}" for name, count in signal.read.items())
+    print(f"{asked.run}: {len(signal.wanted)} validation examples; items read: {counts}\n\n{signal.table()}")
 
 
 if __name__ == "__main__":
