@@ -118,6 +118,28 @@ def test_tokens_are_counted_as_prompts_count_them(trsr, world, tmp_path):
     assert findings(found)["shortened items"]["severity"] == "look"
 
 
+def test_what_the_summariser_reads_is_counted_by_its_own_templates(trsr, world, tmp_path):
+    """Longer items and instructions there take more tokens of its calls, and no more of the ranker's prompts."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "words.yaml").write_text("user: regular\n", encoding="utf-8")
+    (own / "item.j2").write_text("A book of our shelves: {% for name, value in attributes %}{{ value }} {% endfor %}")
+    (own / "summary_system.j2").write_text("Say what the regular reads. " * 9, encoding="utf-8")
+    found = []
+    for template in (None, str(own)):
+        summaries = {"item_tokens": 45, "template": template}
+        config = write_config(tmp_path / "config.yaml", world / "base", world / "shop", summaries=summaries)
+        found.append(checked(trsr, world / "shop", "--config", config)["tokens"])
+    one, other = found
+    budgets = [[budget["items"] for budget in tokens["items"]["budgets"]] for tokens in found]
+    assert budgets[0][:2] == budgets[1][:2]
+    assert budgets[0][2] < budgets[1][2]
+    assert one["ranking"] == other["ranking"]
+    calls = [tokens["summaries"]["methods"][0] for tokens in found]
+    assert calls[0]["calls"] == calls[1]["calls"]
+    assert calls[0]["tokens_in"] < calls[1]["tokens_in"]
+
+
 def test_a_model_takes_the_place_of_both(trsr, world):
     found = checked(trsr, world / "shop", "--model", world / "base")["tokens"]
     assert {found[part]["model"] for part in ("items", "summaries", "ranking")} == {str(world / "base")}

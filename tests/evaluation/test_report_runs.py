@@ -337,6 +337,11 @@ def test_one_model_in_two_runs_of_a_grid_is_told_once_and_not_tested_against_its
     assert ("Paired tests with the first run" in page) == is_tested
     told = [row[0] for row in cells(section(page, "Results")) if row[0].startswith("trsr-recurrent")]
     assert len(told) == 1 + is_tested
+    if not is_tested:
+        third = with_users(write_run(tmp_path / "third", settings=changed(SETTINGS, training__learning_rate=0.5)), 0.2)
+        table = cells(section(page_of(other, base, third), "Results"))
+        told = [row[0] for row in table if row[0].startswith("trsr-recurrent")]
+        assert sorted(told) == ["trsr-recurrent · learning_rate 0.0001", "trsr-recurrent · learning_rate 0.5"]
 
 
 def test_settings_with_several_seeds_of_training_are_tested_by_the_means_of_users(tmp_path):

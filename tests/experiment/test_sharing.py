@@ -23,7 +23,6 @@ CHANGES = [
     ({"training": {"loss": "answer"}}, TUNED),
     ({"training": {"seed": 8}}, TUNED),
     ({"training": {"best_by": "loss"}}, TUNED),
-    ({"training": {"best_by": "recall"}}, set()),
     ({"candidates": {"train_negatives": 2}}, TUNED),
     ({"candidates": {"negatives": 5}}, ALL),
     ({"split": {"max_train": 5}}, TUNED),

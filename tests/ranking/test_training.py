@@ -242,6 +242,13 @@ def test_the_best_step_is_by_what_is_asked_for(base, tmp_path, monkeypatch, best
     assert log.best_step == log.evaluations[kept]["step"] > 0
 
 
+def test_a_checkpoint_of_before_the_best_step_was_chosen_by_a_setting_is_still_taken():
+    settings = TrainingConfig(learning_rate=2e-5)
+    assert settings.undecided == {"best_by"}
+    assert '"best_by"' not in settings.model_dump_json(exclude=settings.undecided)
+    assert settings.model_copy(update={"best_by": "loss"}).undecided == set()
+
+
 def test_the_best_step_by_validation_recall_is_what_comes_out(base, tmp_path, monkeypatch):
     seen = {}
     evaluate = training._Loop._evaluate

@@ -1,7 +1,7 @@
 """Settings of the ranking prompt, the ranker and its training."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -69,7 +69,7 @@ class TrainingConfig(Settings):
     forward and backward pass each. `activation_checkpointing` trades a second forward pass for memory.
 
     The step that is kept is the best on validation, the untuned step 0 included: `best_by` "recall" is the mean of
-    recall at 3, 5 and 10 (as published), "loss" that of the trained loss, which a handful of examples disturbs less.
+    recall at 3, 5 and 10 (as published), "loss" that of the trained loss.
     """
 
     tune: Literal["lora", "full"] = "lora"
@@ -94,12 +94,9 @@ class TrainingConfig(Settings):
     seed: Seed = 7
 
     @property
-    def decisive(self) -> dict[str, Any]:
-        """Plain values of what decides the tuned weights; `best_by`, which came late, only where it is not "recall".
-
-        So keys and checkpoints of before hold.
-        """
-        return self.model_dump(mode="json", exclude={"best_by"} if self.best_by == "recall" else None)
+    def undecided(self) -> set[str]:
+        """Settings that keys and fingerprints leave out: `best_by`, which came late, where all is as it was before."""
+        return {"best_by"} if self.best_by == "recall" else set()
 
     @model_validator(mode="after")
     def _weighed(self) -> Self:

@@ -146,9 +146,13 @@ class RunFiles:
         }
 
     def model_key(self, model: str) -> str | None:
-        """The hash of all that a model was made from, equal for one model in two runs of a grid; None if unknown."""
-        key = self.part("inputs").get(model)
-        return key if isinstance(key, str) and key else None
+        """A hash of all that a model was made from, equal for one model in two runs of a grid; None if unknown.
+
+        Of a mix, those of the models in it.
+        """
+        parts = self.settings.get(f"mixes.{model}") or [model]
+        keys = [self.part("inputs").get(part) for part in parts]
+        return " ".join(keys) if all(isinstance(key, str) and key for key in keys) else None
 
 
 def read_run(run: Path) -> RunFiles:

@@ -250,10 +250,10 @@ def _rows(model: str, variants: Sequence[Variant]) -> list[Row]:
     return [Row(f"{model}{BETWEEN}{variant.label}", model, variant, variant.metrics[model]) for variant in own]
 
 
-def _origin(model: str, variant: Variant) -> tuple[str, ...]:
-    """The same for variants that share a model; where that is not known, the variant's own."""
-    keys = [run.model_key(model) for run in variant.runs]
-    return tuple(key or str(run.path) for key, run in zip(keys, variant.runs, strict=True))
+def _origin(model: str, variant: Variant) -> str:
+    """The same for variants that share a model and measure the same of it; where that is not known, their own."""
+    keys = {run.model_key(model) or str(run.path) for run in variant.runs}
+    return json.dumps([sorted(keys), sorted(variant.metrics[model])])
 
 
 def _means(metrics: Metrics) -> pl.DataFrame:

@@ -66,15 +66,21 @@ def measure_items(
     some = sample(items.height, ITEMS, rng)
     read = events.item[sample(events.item.size, EVENTS, rng)].astype(np.int64)
     rows = rows_by_id(items, np.concatenate([some, read]))
-    texts = ItemTexts(rows, attributes, TemplateSet(config.prompt.template), chat)
     ids = events.items
-    lengths = {item: len(chat.encode_piece(Piece(texts.whole(item), False))) for item in rows}
-    by_item, by_event = _lengths(lengths, ids.gather(some)), _lengths(lengths, ids.gather(read))
+
+    def lengths(template: str) -> tuple[Ints, Ints]:
+        texts = ItemTexts(rows, attributes, TemplateSet(template), chat)
+        of = {item: len(chat.encode_piece(Piece(texts.whole(item), False))) for item in rows}
+        return _lengths(of, ids.gather(some)), _lengths(of, ids.gather(read))
+
+    shown = lengths(config.prompt.template)
+    summed_up = shown if config.summaries.template is None else lengths(config.summaries.template)
     settings = {
-        "prompt.item_tokens": config.prompt.item_tokens,
-        "prompt.candidate_tokens": config.prompt.candidate_tokens,
-        "summaries.item_tokens": config.summaries.item_tokens,
+        "prompt.item_tokens": (config.prompt.item_tokens, *shown),
+        "prompt.candidate_tokens": (config.prompt.candidate_tokens, *shown),
+        "summaries.item_tokens": (config.summaries.item_tokens, *summed_up),
     }
+    by_item, by_event = shown
     return ItemTokens(
         model=model,
         items=spread_of(by_item),
@@ -84,8 +90,8 @@ def measure_items(
         sampled_events=len(read),
         of_events=int(events.item.size),
         budgets=[
-            Budget(name, most, float((by_item > most).mean()), float((by_event > most).mean()))
-            for name, most in settings.items()
+            Budget(name, most, float((items > most).mean()), float((events > most).mean()))
+            for name, (most, items, events) in settings.items()
         ],
     )
 

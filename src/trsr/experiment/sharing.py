@@ -131,7 +131,8 @@ def key_of(model: str, config: ExperimentConfig, inputs: Inputs) -> str:
     if model == UNTUNED:
         method = untuned_method(config)
         return _hash(parts | {"method": method, "texts": inputs.texts[method][TEST]})
-    learnt = {"candidates": inputs.candidates, "training": config.training.decisive, "seed": config.seed}
+    training = config.training.model_dump(mode="json", exclude=config.training.undecided)
+    learnt = {"candidates": inputs.candidates, "training": training, "seed": config.seed}
     learnt |= {"texts": inputs.texts[model.removeprefix(TUNED)], "min_rating": config.data.min_rating}
     return _hash(parts | learnt)
 

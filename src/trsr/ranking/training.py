@@ -272,7 +272,7 @@ class _Loop:
 
     def _fingerprint(self, dtype: str) -> str:
         """Hash of everything that decides the outcome: settings, prompts, labels, weights, dtype, attention."""
-        digest = hashlib.sha256(json.dumps(self.config.decisive, separators=(",", ":")).encode())
+        digest = hashlib.sha256(self.config.model_dump_json(exclude=self.config.undecided).encode())
         digest.update(f"{self.ranker.weights.fingerprint} {self.device.type} {dtype}".encode())
         digest.update(f"{is_4bit(self.ranker.model)} {TRAINING_PATH}".encode())
         for part in (self.examples, self.validation):
