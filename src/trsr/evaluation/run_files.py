@@ -151,8 +151,9 @@ class RunFiles:
         Of a mix, those of the models in it.
         """
         parts = self.settings.get(f"mixes.{model}") or [model]
-        keys = [self.part("inputs").get(part) for part in parts]
-        return " ".join(keys) if all(isinstance(key, str) and key for key in keys) else None
+        found = [self.part("inputs").get(part) for part in parts]
+        keys = [key for key in found if isinstance(key, str) and key]
+        return " ".join(keys) if len(keys) == len(parts) else None
 
 
 def read_run(run: Path) -> RunFiles:
