@@ -301,6 +301,20 @@ def test_the_same_metrics_in_another_order_are_the_same(tmp_path):
     ]
 
 
+def test_runs_of_many_settings_are_told_by_what_they_have_other_than_the_first(tmp_path):
+    keys = ("training__learning_rate", "training__loss", "training__epochs", "training__lora_r", "training__clip")
+    keys += ("training__warmup", "training__weight_decay")
+    runs = [write_run(tmp_path / "base")]
+    runs += [write_run(tmp_path / key, settings=changed(SETTINGS, **{key: 9})) for key in keys]
+    runs += [write_run(tmp_path / "most", settings=changed(SETTINGS, **dict.fromkeys(keys, 7)))]
+    runs += [write_run(tmp_path / "models", settings=changed(SETTINGS, methods=["none"]))]
+    told = {row[0]: row[1] for row in cells(section(page_of(*runs), "Runs")) if row}
+    assert told["base"] == "what the others are told by their difference to"
+    assert told["training__clip"] == "clip 9"
+    assert told["most"] == "7 settings, see config.yaml"
+    assert told["models"] == "in models alone"
+
+
 def with_users(run, gain):
     """Twenty users who rank the same candidates; every other one gains."""
     users = [f"u{user:02}" for user in range(20)]

@@ -20,9 +20,7 @@ def runs_section(groups: Sequence[RunGroup], left_out: Sequence[LeftOut]) -> Sec
     rows = list[TableRow]()
     for number, group in enumerate(groups, 1):
         for _, run in group.labelled:
-            told = settings_text({key: run.settings.get(key) for key in group.varied}, list(group.varied))
-            if len(group.varied) > MANY:
-                told = f"{len(group.varied)} settings, see their config.yaml"
+            told = _settings_of(run, group)
             where = [str(number)] if len(groups) > 1 else []
             seed = str(run.settings.get("seed", run.manifest.get("seed", UNKNOWN)))
             rows.append([run.name, *where, told or UNKNOWN, seed, Cell("done", tone="good")])
@@ -39,6 +37,19 @@ def runs_section(groups: Sequence[RunGroup], left_out: Sequence[LeftOut]) -> Sec
     if len(groups) > 1:
         note = "Runs of different data or protocols stand in parts of their own: their numbers cannot be compared."
     return Section("Runs", note, tables=[Table(header, rows, numeric=False, caption="Runs of this report")])
+
+
+def _settings_of(run: RunFiles, group: RunGroup) -> str:
+    """The values of all that varies; where that is much, of what is other than in the group's first run."""
+    varied, first = list(group.varied), group.runs[0]
+    if len(varied) <= MANY:
+        return settings_text({key: run.settings.get(key) for key in varied}, varied)
+    if run is first:
+        return "what the others are told by their difference to"
+    other = {key: run.settings.get(key) for key in varied if run.settings.get(key) != first.settings.get(key)}
+    if len(other) > MANY:
+        return f"{len(other)} settings, see config.yaml"
+    return settings_text(other, varied) or "in models alone"
 
 
 def checks_section(group: RunGroup) -> Section | None:
