@@ -111,7 +111,7 @@ class Signal:
         lines = [f"| read by MiniLM | {' | '.join(METRICS)} | mrr@3 against {BUDGET} |", f"|---|{'---|' * 4}"]
         for model, values in found.metrics.items():
             names = [next(name for name in values if name.partition("/")[0] == metric) for metric in METRICS]
-            cells = [f"{number(values[name]['mean'])}" for name in names]
+            cells = [number(values[name]["mean"]) for name in names]
             test = against.get((model, names[0]))
             cells.append("" if test is None else f"{number(test.difference)} [{number(test.low)}, {number(test.high)}]")
             lines.append(f"| {model} | {' | '.join(cells)} |")

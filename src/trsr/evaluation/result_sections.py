@@ -128,7 +128,7 @@ def _results_note(group: RunGroup, protocol: str) -> str:
     if any(len(variant.runs) > 1 for variant in group.variants):
         note += "Of what was run with several seeds: the mean of the runs, with the least and the greatest. "
     note += "Tied scores count as the mean over all orders. The best mean of each column is bold."
-    if any(len(group.variants) > 1 and "inputs" in run.manifest for run in group.runs):
+    if len(group.variants) > 1 and any("inputs" in run.manifest for run in group.runs):
         note += " A model that runs have from the same inputs is one, and stands there once, under the first of them."
     if len(group.variants) > 1 and not group.same_candidates:
         note += (

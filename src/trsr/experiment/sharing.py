@@ -26,7 +26,8 @@ from trsr.experiment.tasks import Tasks
 from trsr.files import whole_file, whole_folder
 from trsr.progress import say
 
-_IDLE = ("store", "batch_size", "template")  # settings of summaries that do not change their texts
+# settings of summaries that do not change their texts, and the template set, which is told beside them
+_IDLE = ("store", "batch_size", "template")
 _OF_TRAINING = ("train_negatives", "train_source")  # settings of candidates
 _IDLE_WITHOUT_LLM = ("backend", "model", "dtype")
 _RECORDS = ("training", "scoring", "speed")  # of the manifest, by model
