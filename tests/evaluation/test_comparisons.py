@@ -61,6 +61,23 @@ def test_a_run_compares_its_tuned_rankers_with_the_best_baseline_and_with_no_sum
     assert {one.users for one in found} == {60}
 
 
+def test_no_two_models_are_compared_twice_and_the_whole_history_is_an_opponent():
+    models = RUN | {"trsr-recent": 0.9, "trsr-context": 1.1, "mix": 1.0}
+    found = compare_run(of_all(make_candidates(60), models), CONFIG, mixes=["mix"])
+    pairs = [(one.model, one.against) for one in found if one.metric == "recall@1/u4"]
+    assert len({frozenset(pair) for pair in pairs}) == len(pairs) == 4 * 2 + 3 + 2 + 1
+    assert {against for model, against in pairs if model == "trsr-recurrent"} == {
+        "popularity", "mix", "trsr-none", "trsr-recent", "trsr-context"
+    }  # fmt: skip
+    assert {("trsr-recent", "trsr-none"), ("trsr-context", "trsr-recent"), ("trsr-context", "trsr-none")} < set(pairs)
+
+
+def test_baselines_and_their_mix_are_compared_once():
+    found = compare_run(of_all(make_candidates(60), {"popularity": 0.2, "bm25": 0.9, "mix": 2}), CONFIG, mixes=["mix"])
+    pairs = {frozenset((one.model, one.against)) for one in found if one.metric == "recall@1/u4"}
+    assert len([one for one in found if one.metric == "recall@1/u4"]) == len(pairs) == 3
+
+
 def test_the_best_baseline_is_that_of_each_metric():
     candidates = make_candidates(1, negatives=4)
     first = candidates.select("example_id", "item_id", score=pl.Series([3.0, 4, 2, 1, 0]))  # the target second

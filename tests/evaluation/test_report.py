@@ -18,6 +18,7 @@ from evaluation.run_folders import (
     TRAINING,
     changed,
     fill_run,
+    interval,
     write_json,
     write_run,
 )
@@ -115,6 +116,50 @@ def test_comparisons_stand_under_the_results_with_their_power(full_run):
     assert "1,080 users" in table
 
 
+RECENT = METRICS | {"trsr-recent": METRICS["popularity"]}
+HELPS = COMPARISON | {"metric": "mrr@3/u20", "model": "trsr-recurrent", "against": "trsr-recent"}
+
+
+def test_the_report_says_whether_the_summary_helps_by_how_much_and_at_what_cost(full_run):
+    write_json(full_run / "metrics.json", RECENT)
+    others = [HELPS | {"against": "popularity"}, HELPS | {"metric": "recall@3/u20"}, HELPS | {"model": "trsr-mix"}]
+    write_json(full_run / "comparisons.json", [*others, HELPS, HELPS | {"against": "trsr-none", "p_holm": 0.3}])
+    scoring = MANIFEST["scoring"] | {"trsr-recent": {"prompts": 20, "prefix_tokens": 5000, "suffix_tokens": 16000}}
+    write_json(full_run / "manifest.json", MANIFEST | {"scoring": scoring})
+    part = section(write_report(full_run).read_text(), "Does the summary help?")
+    assert (
+        "Of rankers with a summary the best is trsr-recurrent. trsr-recurrent is ahead of trsr-recent by .172 "
+        "[.081, .263] in mrr@3/u20, p &lt; .001 after Holm; a test of 1,080 users could have seen .123. It takes 1,100 "
+        "tokens for 1,050."
+    ) in part
+    assert cells(part) == [
+        ["model", "against", "metric", "difference", "p", "could show", "tokens", "seconds"],
+        [
+            "trsr-recurrent",
+            "trsr-recent",
+            "mrr@3/u20",
+            ".172 [.081, .263]",
+            "&lt; .001",
+            ".123",
+            "1,100 for 1,050",
+            "–",
+        ],
+        ["trsr-recurrent", "trsr-none", "mrr@3/u20", ".172 [.081, .263]", ".300", ".123", "–", "–"],
+    ]
+
+
+def test_a_summary_that_was_compared_with_nothing_gets_no_answer(full_run):
+    assert "Does the summary help?" not in write_report(full_run).read_text()
+
+
+def test_summaries_cost_the_tokens_of_their_method(full_run):
+    methods = {"recurrent": {"tokens_in": 2600, "tokens_out": 400}, "hierarchical": {"tokens_in": 7000}}
+    write_json(full_run / "manifest.json", changed(MANIFEST, summaries__methods=methods))
+    costs = cells(section(write_report(full_run).read_text(), "Quality against cost"))
+    assert costs[1][0] == "trsr-recurrent"
+    assert dict(zip(costs[0], costs[1], strict=True))["summary tokens"] == "30"
+
+
 def test_cost_is_that_of_one_user(full_run):
     rows = {row[0]: row[1:] for row in cells(section(write_report(full_run).read_text(), "Quality against cost"))}
     assert rows["trsr-recurrent"] == [".538", ".394", "2.5", "1,000", "0.3", "100", "123"]
@@ -181,6 +226,20 @@ def test_segments_tell_for_whom_and_one_bucket_alone_tells_nothing(full_run):
     assert [svg.findtext("title") for svg in svgs(part)] == ["recall@3/u20 by item popularity"]
     described = svgs(part)[0].findtext("desc")
     assert "trsr-recurrent: 0: .610 [.579, .641]; 1-4: .520" in described
+    assert "by history length all 20 are 1-4 (events of the user before the target)" in part
+
+
+def test_what_is_asked_about_is_charted_wherever_it_stands(full_run):
+    better = {f"mix-{i}": {"recall@3/u20": interval(0.9), "mrr@3/u20": interval(0.8)} for i in range(9)}
+    write_json(full_run / "metrics.json", METRICS | better | {"trsr-recent": METRICS["popularity"]})
+    parts = {name: part | {"metrics": part["metrics"] | {"trsr-recent": part["metrics"]["popularity"]} | {
+        model: {"recall@3/u20": interval(0.9)} for model in better
+    }} for name, part in SEGMENTS.items()}  # fmt: skip
+    write_json(full_run / "segments.json", parts)
+    described = svgs(section(write_report(full_run).read_text(), "For whom"))[0].findtext("desc")
+    charted = re.findall(r"([a-z0-9-]+): 0: ", described)
+    assert {"chance", "mix-0", "trsr-recurrent", "trsr-recent"} < set(charted)
+    assert len(charted) == 6
 
 
 def test_a_new_kind_of_segment_is_shown_under_its_own_name(full_run):
@@ -199,7 +258,7 @@ def test_a_win_says_who_put_the_target_where(full_run):
 def test_how_it_was_made_names_command_version_device_and_seed(full_run):
     page = section(write_report(full_run).read_text(), "How it was made")
     facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
-    assert facts["run again"] == f"trsr run {full_run.name}/config.yaml --out NEW"
+    assert facts["run again"] == f"trsr run {full_run}/config.yaml --out NEW"
     assert (facts["seed"], facts["trsr"], facts["threads"]) == ("7", "0.1.0", "2")
     assert facts["device"].startswith("cpu ")
     assert facts["wall time"] == "3.1 min"

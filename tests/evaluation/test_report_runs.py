@@ -1,11 +1,13 @@
 """The report of several runs: what may share a table, what one seed or setting does, and what is missing."""
 
+import json
 import re
 
 import polars as pl
 import pytest
 
 from evaluation.run_folders import (
+    COMPARISON,
     EVIL,
     MANIFEST,
     METRICS,
@@ -356,6 +358,45 @@ def test_one_model_in_two_runs_of_a_grid_is_told_once_and_not_tested_against_its
         table = cells(section(page_of(other, base, third), "Results"))
         told = [row[0] for row in table if row[0].startswith("trsr-recurrent")]
         assert sorted(told) == ["trsr-recurrent · learning_rate 0.0001", "trsr-recurrent · learning_rate 0.5"]
+
+
+def test_a_test_between_models_that_runs_share_is_told_once(tmp_path):
+    base, other = (with_users(run, gain) for run, gain in zip(learning_rates(tmp_path)[1:], (0.0, 0.1), strict=True))
+    shared = {"trsr-recent": METRICS["popularity"]}
+    for run, key in ((base, "a"), (other, "b")):
+        write_json(run / "manifest.json", MANIFEST | {"inputs": {"trsr-recurrent": key, "trsr-recent": "same"}})
+        write_json(run / "metrics.json", json.loads((run / "metrics.json").read_text()) | shared)
+        write_json(run / "comparisons.json", [
+            COMPARISON | {"metric": "mrr@3/u20", "model": model, "against": against}
+            for model, against in (("trsr-recent", "popularity"), ("trsr-recurrent", "trsr-recent"))
+        ])  # fmt: skip
+    page = page_of(base, other)
+    told = [row[:3] for row in cells(section(page, "Is it better?"))[1:]]
+    rates = ["learning_rate 0.001", "learning_rate 0.0001"]
+    assert told == [
+        ["trsr-recent", rates[0], "popularity"],
+        *(["trsr-recurrent", rate, "trsr-recent"] for rate in rates),
+    ]
+    assert [row[:2] for row in cells(section(page, "Does the summary help?"))[1:]] == [
+        ["trsr-recurrent", rate] for rate in rates
+    ]
+
+
+def test_rankers_of_runs_that_differ_in_their_methods_only_are_a_line_over_what_they_read(tmp_path):
+    recurrent = METRICS["trsr-recurrent"]
+    base = METRICS | {"trsr-none": METRICS["popularity"], "trsr-recent": METRICS["popularity"]}
+    del base["trsr-recurrent"]
+    runs = [
+        write_run(tmp_path / "base", base, changed(SETTINGS, methods=["none", "recent"])),
+        write_run(tmp_path / "cell", {"chance": METRICS["chance"], "trsr-recurrent": recurrent}),
+        write_run(tmp_path / "loss", base, changed(SETTINGS, methods=["none", "recent"], training__loss="answer")),
+    ]
+    page = page_of(*runs)
+    part = section(page, "What the settings do")
+    assert "mrr@3/u20 by summary" in [svg.findtext("title") for svg in svgs(part)]
+    [row] = [row for row in cells(part) if row[0] == "base" and len(row) == 4]
+    assert row == ["base", ".254 [.223, .285]", ".254 [.223, .285]", ".394 [.363, .426]"]
+    assert "by summary" not in page_of(runs[0], runs[2])
 
 
 def test_settings_with_several_seeds_of_training_are_tested_by_the_means_of_users(tmp_path):

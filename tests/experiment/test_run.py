@@ -196,6 +196,10 @@ def test_the_manifest_says_what_the_result_depends_on(run, world):
     assert len(manifest["ranker"]["weight_hash"]) == 64
     assert manifest["summaries"]["calls"]["calls"] == table(run, "summaries")["calls"].sum()
     assert {"calls", "tokens_in", "tokens_out"} <= set(manifest["summaries"]["calls"])
+    of_methods = manifest["summaries"]["methods"].values()
+    assert manifest["summaries"]["calls"] == {
+        name: sum(used[name] for used in of_methods) for name in ("calls", "tokens_in", "tokens_out")
+    }
     assert set(manifest["scoring"]) == {"untuned", *(f"trsr-{method}" for method in METHODS)}
     for counts in manifest["scoring"].values():
         assert counts["prompts"] == TESTS
@@ -358,3 +362,8 @@ def places(run, model):
         better, tied = (rows["score"] > target).sum(), (rows["score"] == target).sum()
         found[user] = better + (1 + tied) / 2
     return found
+
+
+def test_controls_that_the_settings_do_not_ask_for_are_said_to_be_missing(run):
+    [line] = [line for line in read(run, "checks.json") if line["check"] == "rankings hang on histories and texts"]
+    assert line["detail"] == "not tried: checks.control_examples is 0"

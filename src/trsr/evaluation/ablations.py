@@ -2,19 +2,25 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trsr.config import short_key
+from trsr.config import TUNED, short_key
+from trsr.evaluation.comparisons import CONTROLS
 from trsr.evaluation.result_sections import COMPARISON_HEADER, comparison_row
 from trsr.evaluation.run_groups import BETWEEN, RunGroup, Variant, settings_text, value_text
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.series import STYLES, Value, bucket_plot
 from trsr.evaluation.setting_tests import setting_tests
+from trsr.evaluation.summary_section import METHODS
 from trsr.evaluation.table import UNKNOWN, number
 
 WIDEST = 8
 """Values of a setting beside each other."""
+
+READ = (*CONTROLS, *METHODS)
+"""The tuned rankers by what they read of a history."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,15 @@ def ablation_section(group: RunGroup) -> Section | None:
         name, title = short_key(key, list(group.varied)), f"{group.lead} by {key}"
         buckets = [value_text(value) for value in values]
         if len(buckets) <= WIDEST:
-            shown = [(line.label, line.values) for line in lines[:STYLES]]
-            figures.append(Figure(title, bucket_plot(title, name, buckets, shown)))
-        rows = [[line.label, *_cells(line)] for line in lines]
-        tables.append(Table(["model", *(f"{name} {bucket}" for bucket in buckets)], rows, caption=title))
+            figures.append(_figure(title, name, buckets, lines))
+        tables.append(_table(title, ["model", *(f"{name} {bucket}" for bucket in buckets)], lines))
+    lines = _by_summary(group) if len(group.variants) > 1 else []
+    if lines:
+        there = [place for place in range(len(READ)) if any(line.values[place] is not None for line in lines)]
+        lines = [Line(line.label, [line.values[place] for place in there]) for line in lines]
+        names, title = [READ[place].removeprefix(TUNED) for place in there], f"{group.lead} by summary"
+        figures.append(_figure(title, "what is read of the history", names, lines))
+        tables.append(_table(title, ["settings", *names], lines))
     tests = setting_tests(group)
     if tests:
         rows = [comparison_row(test) for test in tests]
@@ -77,6 +88,32 @@ def _lines(group: RunGroup, key: str, values: list[Any]) -> list[Line]:
             if len({mean for mean in means if mean is not None}) > 1:
                 found.append(Line(f"{model}{BETWEEN}{rest}" if rest else model, means))
     return found
+
+
+def _by_summary(group: RunGroup) -> list[Line]:
+    """Runs that are alike but for their rankers, as a line over what these read, called by the first of them."""
+    alike = defaultdict[str, list[Variant]](list)
+    for variant in group.variants:
+        alike[settings_text(variant.settings, list(group.varied))].append(variant)
+    found = []
+    for variants in alike.values():
+        models = {model: values for variant in reversed(variants) for model, values in variant.metrics.items()}
+        values = [_as_value(models.get(model, {}).get(group.lead)) for model in READ]
+        if len(set(models) & set(READ)) > 1 and not set(METHODS).isdisjoint(models):
+            found.append(Line(variants[0].label, values))
+    return sorted(found, key=lambda line: -line.best)
+
+
+def _figure(title: str, axis: str, buckets: list[str], lines: list[Line]) -> Figure:
+    return Figure(title, bucket_plot(title, axis, buckets, [(line.label, line.values) for line in lines[:STYLES]]))
+
+
+def _table(title: str, header: list[str], lines: list[Line]) -> Table:
+    return Table(header, [[line.label, *_cells(line)] for line in lines], caption=title)
+
+
+def _as_value(interval: Mapping[str, float] | None) -> Value | None:
+    return None if interval is None else Value(**interval)
 
 
 def _value(variants: list[Variant], key: str, value: Any, model: str, metric: str) -> Value | None:

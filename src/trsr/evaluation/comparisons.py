@@ -2,8 +2,9 @@
 
 In a run, the tuned rankers (`trsr-METHOD`) and mixes with one are the models in question; all others but chance and
 the oracle are baselines. Each of the former is compared with the best baseline, by the mean of the metric in question,
-with the best mix of baselines, with `trsr-none`, which has no summary, and with `trsr-recent`, which reads recent items
-in its place. Where a run tunes none, the other baselines are compared with the best one.
+with the best mix of baselines, and with the controls: `trsr-none`, which has no summary, `trsr-recent`, which reads
+recent items in its place, and `trsr-context`, which reads the whole history. Where a run tunes none, the other
+baselines are compared with the best one. No two models are compared twice.
 """
 
 from collections import defaultdict
@@ -28,7 +29,9 @@ from trsr.evaluation.paired import (
 )
 from trsr.evaluation.table import metric_columns, number
 
-CONTROLS = (f"{TUNED}none", f"{TUNED}recent")
+CONTROLS = (f"{TUNED}none", f"{TUNED}recent", f"{TUNED}context")
+"""The tuned rankers that read no summary."""
+
 ORACLE = "oracle"
 
 
@@ -72,12 +75,18 @@ def compare_run(evaluation: Evaluation, config: EvaluationConfig, mixes: Collect
     tuned = [model for model in models if model.startswith(TUNED)]
     others = [model for model in models if model not in (*tuned, CHANCE, ORACLE)]
     baselines, mixed = ([model for model in others if (model in mixes) == whether] for whether in (False, True))
-    controls = [model for model in tuned if model in CONTROLS]
+    controls = [control for control in CONTROLS if control in tuned]
     pairs = []
     for metric in metric_columns(evaluation.metrics, full=True):
         best = _best(evaluation.metrics, baselines, metric)
         against = [*best, *_best(evaluation.metrics, mixed, metric), *controls]
-        pairs += [Pair(metric, model, other) for other in against for model in tuned or others if model != other]
+        # of two controls the latter is held against the former, and not the other way round as well
+        pairs += [
+            Pair(metric, model, other)
+            for place, other in enumerate(against)
+            for model in tuned or others
+            if model not in against[: place + 1]
+        ]
     return compare(evaluation.per_user, pairs, config)
 
 

@@ -1,6 +1,6 @@
 """What a model's quality costs: tokens and seconds for each user that is ranked for, beside its metrics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trsr.config import TUNED
@@ -106,22 +106,26 @@ def _of_one(model: str, run: RunFiles) -> Cost:
         seconds=spent / tested if tested and spent is not None else None,
         tokens=tokens / prompts if prompts else None,
         summary_seconds=_of_summary(_summary_seconds(run), model, run),
-        summary_tokens=_of_summary(_summary_tokens(run), model, run),
+        summary_tokens=_of_summary(_tokens(run.numbers("summaries", "calls")), model, run),
         tuning=seconds.get(f"train {model}", seconds.get(f"tune {model}")),
     )
 
 
 def _of_summary(of_all: float | None, model: str, run: RunFiles) -> float | None:
-    """What the summary of one example cost, of what all cost: a method gets the share of its calls."""
-    calls = run.summary_calls.get(model.removeprefix(TUNED), 0)
+    """What the summary of one example cost, of what all cost: a method gets the share of its tokens.
+
+    A run that does not tell them by method, as older ones do not, is shared out by calls.
+    """
+    method = model.removeprefix(TUNED)
+    own = {name: _tokens(run.numbers("summaries", "methods", name)) or 0 for name in run.part("summaries", "methods")}
+    shares = own if method in own else run.summary_calls
     examples = sum(run.numbers("data", "examples").values())
-    if not calls or not examples or of_all is None:
+    if not shares.get(method) or not examples or of_all is None:
         return None
-    return of_all * calls / sum(run.summary_calls.values()) / examples
+    return of_all * shares[method] / sum(shares.values()) / examples
 
 
-def _summary_tokens(run: RunFiles) -> float | None:
-    used = run.numbers("summaries", "calls")
+def _tokens(used: Mapping[str, float]) -> float | None:
     return used.get("tokens_in", 0) + used.get("tokens_out", 0) if used else None
 
 
@@ -178,8 +182,9 @@ def _note(group: RunGroup) -> str:
     devices = dict.fromkeys(str(run.part("machine").get("device", "unknown")) for run in group.runs)
     note = (
         f"Of one test example: seconds of ranking on {' and '.join(devices)}, tokens of its prompts, and seconds of "
-        "its summary with the tokens that it read and wrote (those of all methods, shared out by calls). A mix costs "
-        f"what its models cost. Seconds are those of the stage, written to {RESOLUTION} s. Tuning is spent once. The "
+        "its summary with the tokens that it read and wrote; the seconds of all methods are shared out by their "
+        "tokens, or by calls where a run does not tell those. A mix costs what its models cost. Seconds are those of "
+        f"the stage, written to {RESOLUTION} s. Tuning is spent once. The "
         "charts add ranking and summary."
     )
     if len(group.variants) > 1:

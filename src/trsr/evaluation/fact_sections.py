@@ -1,5 +1,6 @@
 """Where results come from: the checks that runs made of themselves, what each was made with, and what is missing."""
 
+import shlex
 from collections.abc import Sequence
 
 from trsr.evaluation.run_collection import LeftOut
@@ -116,7 +117,7 @@ def _facts(run: RunFiles) -> dict[str, str]:
     sizes = [f"{cleaning[name]:,} {name}" for name in ("users", "events", "items") if name in cleaning]
     spent = sorted(seconds.items(), key=lambda entry: -entry[1])[:4]
     found = {
-        "run again": f"trsr run {run.path.resolve().name}/config.yaml --out NEW" if run.config else None,
+        "run again": f"trsr run {shlex.quote((run.path / 'config.yaml').as_posix())} --out NEW" if run.config else None,
         "seed": run.settings.get("seed", manifest.get("seed")),
         "trsr": machine.get("trsr"),
         "commit": manifest.get("commit"),

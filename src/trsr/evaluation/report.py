@@ -20,6 +20,7 @@ from trsr.evaluation.run_files import RunFiles
 from trsr.evaluation.run_groups import RunGroup, group_runs
 from trsr.evaluation.sections import Chapter, Document, Section
 from trsr.evaluation.segment_sections import segments_section
+from trsr.evaluation.summary_section import summary_section
 from trsr.evaluation.tales import tell
 from trsr.files import write_text
 
@@ -65,6 +66,7 @@ def _sections(group: RunGroup) -> list[Section]:
     """In the order in which a person asks."""
     found = [
         results_section(group),
+        summary_section(group),
         comparisons_section(group),
         seeds_section(group),
         ablation_section(group),

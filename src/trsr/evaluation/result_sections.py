@@ -63,19 +63,12 @@ def results_section(group: RunGroup) -> Section:
 
 def comparisons_section(group: RunGroup) -> Section | None:
     """The paired tests of every run, in the first recall and mrr."""
-    runs = [(label, run) for label, run in group.labelled if run.comparisons]
-    found = [
-        (label, comparison)
-        for metric in group.firsts
-        for label, run in runs
-        for comparison in run.comparisons
-        if comparison.metric == metric
-    ]
-    if len(found) > COMPARED and len(runs) > 1:
-        found = [(label, comparison) for label, comparison in found if comparison.metric == group.lead]
+    several = len(group.runs) > 1
+    found = [(label, one) for metric in group.firsts for label, _, one in group.comparisons(metric)]
+    if len(found) > COMPARED and several:
+        found = [(label, one) for label, one in found if one.metric == group.lead]
     if not found:
         return None
-    several = len(runs) > 1
     users = sorted({comparison.users for _, comparison in found})
     told = f"{users[0]:,}" if len(users) == 1 else f"{users[0]:,} to {users[-1]:,}"
     note = (
@@ -124,7 +117,9 @@ def _cell(interval: dict[str, float] | None, best: bool, bound: bool) -> Cell:
 
 def _results_note(group: RunGroup, protocol: str) -> str:
     ranked = f"; every target ranked among {describe_protocol(protocol)}" if protocol else ""
-    note = f"Mean over users with its 95 % bootstrap interval{ranked}. "
+    split = group.runs[0].part("data").get("split")
+    held_out = f"; examples split by {split}" if split else ""
+    note = f"Mean over users with its 95 % bootstrap interval{ranked}{held_out}. "
     if any(len(variant.runs) > 1 for variant in group.variants):
         note += "Of what was run with several seeds: the mean of the runs, with the least and the greatest. "
     note += "Tied scores count as the mean over all orders. The best mean of each column is bold."

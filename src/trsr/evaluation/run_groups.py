@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from trsr.config import TUNED, short_key
-from trsr.evaluation.comparisons import ORACLE
+from trsr.evaluation.comparisons import ORACLE, Comparison
 from trsr.evaluation.evaluate import CHANCE, Metrics
 from trsr.evaluation.protocol import describe_protocol
 from trsr.evaluation.run_files import RunFiles
@@ -130,6 +130,16 @@ class RunGroup:
         columns = metric_columns(self.metrics)
         firsts = [[c for c in columns if c.startswith(f"{kind}@")][:1] for kind in ("recall", "mrr")]
         return [column for first in firsts for column in first] or [self.lead]
+
+    def comparisons(self, metric: str) -> list[tuple[str, RunFiles, Comparison]]:
+        """The paired tests of every run in a metric, with the label of the run; of models that runs share, once."""
+        own = {(row.model, run.path) for row in self.rows for run in row.variant.runs}
+        return [
+            (label, run, one)
+            for label, run in self.labelled
+            for one in run.comparisons
+            if one.metric == metric and not own.isdisjoint({(one.model, run.path), (one.against, run.path)})
+        ]
 
     @property
     def same_candidates(self) -> bool:

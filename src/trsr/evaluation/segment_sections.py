@@ -8,6 +8,7 @@ from trsr.evaluation.run_files import Segment
 from trsr.evaluation.run_groups import Row, RunGroup
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.series import STYLES, Value, bucket_plot
+from trsr.evaluation.summary_section import METHODS, RECENT
 from trsr.evaluation.table import UNKNOWN, number
 
 TITLES = {
@@ -25,15 +26,17 @@ def segments_section(group: RunGroup) -> Section | None:
     rows = [row for row in group.rows if row.run.segments]
     found = {segment.group for row in rows for segment in row.run.segments.values()}
     known = [kind for kind in TITLES if kind in found] + sorted(found - set(TITLES))
-    figures, tables = list[Figure](), list[Table]()
+    figures, tables, alone = list[Figure](), list[Table](), list[str]()
     for kind in known:
         parts = [one for row in rows for one in row.run.segments.values() if one.group == kind]
         buckets = list(dict.fromkeys(one.bucket for one in sorted(parts, key=lambda one: one.low)))
         values = {row.label: [_value(row, kind, bucket, metric) for bucket in buckets] for row in rows}
         shown = [(row.label, values[row.label]) for row in _shown(rows) if any(values[row.label])]
+        title, counted = TITLES.get(kind, (kind, kind))
+        if len(buckets) == 1:
+            alone.append(f"by {title} all {parts[0].examples:,} are {buckets[0]} ({counted})")
         if len(buckets) < 2 or not shown:
             continue
-        title, counted = TITLES.get(kind, (kind, kind))
         whole = f"{metric} by {title}"
         figures.append(Figure(whole, bucket_plot(whole, counted, buckets, shown)))
         tables.append(_table(whole, rows, kind, buckets, values))
@@ -41,18 +44,25 @@ def segments_section(group: RunGroup) -> Section | None:
         return None
     note = (
         f"{metric}, the mean over the users of each part of the test examples, with its 95 % interval. The charts show "
-        f"chance and the best models, at most {STYLES} in all."
+        f"chance, the best baseline, the best ranker with a summary and {RECENT}, as far as there are such, and the "
+        f"best of the rest, at most {STYLES} in all."
     )
+    if alone:
+        note += f" There is but one part: {'; '.join(alone)}."
     if len(group.runs) > len(group.variants):
         note += " Of several seeds, the first is shown."
     return Section("For whom", note, tables=tables, figures=figures)
 
 
 def _shown(rows: Sequence[Row]) -> list[Row]:
-    """Chance, the best baseline and the best of the rest, in the order of the table."""
+    """Chance, the best of the kinds that are asked about and the best of the rest, in the order of the table."""
     models = [row for row in rows if not row.is_bound]
-    baseline = [row for row in models if not row.is_tuned][:1]
-    best = [*baseline, *(row for row in models if row not in baseline)][: STYLES - 1]
+    asked = [
+        *[row for row in models if not row.is_tuned][:1],
+        *[row for row in models if row.model in METHODS][:1],
+        *[row for row in models if row.model == RECENT][:1],
+    ]
+    best = [*asked, *(row for row in models if row not in asked)][: STYLES - 1]
     return [row for row in rows if row.model == CHANCE or row in best]
 
 

@@ -157,10 +157,12 @@ class _Experiment:
                 SummaryStore(place) as store,
                 open_summarizer(self.config, self.tasks, store, self._summary_source()) as summarizer,
             ):
-                started = time.monotonic()
+                started, of_methods = time.monotonic(), dict[str, dict[str, int]]()
                 for method in methods:
+                    before = summarizer.counts.total
                     rows += summarize_tasks(summarizer, method, self.tasks, tasks)
-                usage = summarizer.usage()
+                    of_methods[method] = asdict(summarizer.counts.total - before)
+                usage = summarizer.usage() | {"methods": of_methods}
                 usage["of_these_made_now"]["seconds"] = round(time.monotonic() - started, 1)
                 self.folder.update_manifest(summaries=usage)
         self.folder.write_table("summaries.parquet", summaries_frame(rows))

@@ -24,6 +24,9 @@ class Usage:
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(self.calls + other.calls, self.tokens_in + other.tokens_in, self.tokens_out + other.tokens_out)
 
+    def __sub__(self, other: "Usage") -> "Usage":
+        return Usage(self.calls - other.calls, self.tokens_in - other.tokens_in, self.tokens_out - other.tokens_out)
+
 
 @dataclass
 class SummaryCounts:

@@ -120,6 +120,11 @@ def control_line(kind: Kind, model: str, found: Exchange | None) -> Entry:
     return entry(check, *judge(found)) if found else entry(check, True, "not tried: no other user to exchange with")
 
 
+def not_asked() -> Entry:
+    """What is said of a run whose settings ask for no control."""
+    return entry("rankings hang on histories and texts", True, "not tried: checks.control_examples is 0")
+
+
 def not_tried(model: str) -> Entry:
     """What is said of a model without controls."""
     return entry(

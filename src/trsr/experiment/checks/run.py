@@ -8,7 +8,7 @@ from trsr.config import ExperimentConfig, PromptConfig
 from trsr.data.columns import EXAMPLE, TEST, TRAIN, VALID
 from trsr.data.reading import read_table
 from trsr.experiment.checks import candidates, moments, near_duplicates, places, prompts, scores
-from trsr.experiment.checks.control_results import control_results, not_tried
+from trsr.experiment.checks.control_results import control_results, not_asked, not_tried
 from trsr.experiment.checks.entry import Entry, beside, some_examples, some_tasks
 from trsr.experiment.run_folder import RunFolder
 from trsr.experiment.shown import shown_items
@@ -32,6 +32,7 @@ def check_run(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> None
         *_leaks(tasks, splits, summaries, config),
         *_of_scores(folder, tasks, config),
         *controls,
+        *([] if config.checks.control_examples else [not_asked()]),
     ]
     folder.write_json("controls.json", content)
     folder.write_json("checks.json", checks)

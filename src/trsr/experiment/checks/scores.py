@@ -21,8 +21,9 @@ def ties(name: str, scores: pl.DataFrame, *, may_tie: bool = False) -> Entry:
     """How many scores are tied within their example? Of a model that `may_tie` this is told and not judged."""
     tied = scores.group_by(EXAMPLE, "score").len().filter(pl.col("len") > 1)["len"].sum()
     share = tied / max(len(scores), 1)
+    told = " (told, not judged)" if may_tie else ""
     return entry(
-        f"scores tell candidates apart ({name})", may_tie or share < MOST_TIED, f"{share:.1%} of scores are tied"
+        f"scores tell candidates apart ({name})", may_tie or share < MOST_TIED, f"{share:.1%} of scores are tied{told}"
     )
 
 
