@@ -77,7 +77,7 @@ def test_each_comparison_is_one_sentence(trsr, scored, tmp_path):
     ]
     assert len(told) == 2
     assert told[0].startswith("new is ahead of old by .")
-    assert "in recall@3/u20, p < .001 after Holm; a test of 30 users could have seen ." in told[0]
+    assert "in recall@3/u20, p < .001 after Holm; a single test of 30 users could have seen ." in told[0]
     assert told[1].startswith("other cannot be told from old: ")
     every = trsr("evaluate", tmp_path / "candidates.parquet", *files, "--full").out
     assert every.count(" after Holm; ") == 2 * 13

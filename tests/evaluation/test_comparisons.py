@@ -178,27 +178,27 @@ AHEAD = Comparison("recall@3/u20", "trsr-recurrent", "popularity", 0.11, 0.02, 0
         (
             {},
             "trsr-recurrent is ahead of popularity by .110 [.020, .200] in recall@3/u20, p = .030 after Holm; "
-            "a test of 80 users could have seen .120",
+            "a single test of 80 users could have seen .120",
         ),
         (
             {"difference": -0.11, "low": -0.2, "high": 0.0, "p_holm": 0.0001, "users": 1000},
             "trsr-recurrent is behind popularity by .110 [.000, .200] in recall@3/u20, p < .001 after Holm; "
-            "a test of 1,000 users could have seen .120",
+            "a single test of 1,000 users could have seen .120",
         ),
         (
             {"p_holm": 0.0502},
             "trsr-recurrent cannot be told from popularity: .110 [.020, .200] in recall@3/u20, p = .0502 after Holm; "
-            "a test of 80 users could have seen .120",
+            "a single test of 80 users could have seen .120",
         ),
         (
             {"difference": -0.01, "low": -0.2, "high": 0.1, "p_holm": 1.0, "smallest_detectable": None, "users": 1},
             "trsr-recurrent cannot be told from popularity: -.010 [-.200, .100] in recall@3/u20, "
-            "p = 1.000 after Holm; a test of 1 user cannot show any difference",
+            "p = 1.000 after Holm; a single test of 1 user cannot show any difference",
         ),
         (
             {"difference": 0.0, "low": 0.0, "high": 0.0, "p_holm": 1.0, "smallest_detectable": None},
             "trsr-recurrent cannot be told from popularity: .000 [.000, .000] in recall@3/u20, p = 1.000 after Holm; "
-            "in a test of 80 users all had the same difference",
+            "in a single test of 80 users all had the same difference",
         ),
     ],
 )

@@ -364,7 +364,10 @@ def test_a_test_between_models_that_runs_share_is_told_once(tmp_path):
     base, other = (with_users(run, gain) for run, gain in zip(learning_rates(tmp_path)[1:], (0.0, 0.1), strict=True))
     shared = {"trsr-recent": METRICS["popularity"]}
     for run, key in ((base, "a"), (other, "b")):
-        write_json(run / "manifest.json", MANIFEST | {"inputs": {"trsr-recurrent": key, "trsr-recent": "same"}})
+        write_json(
+            run / "manifest.json",
+            MANIFEST | {"inputs": {"trsr-recurrent": key, "trsr-recent": "same", "popularity": "p"}},
+        )
         write_json(run / "metrics.json", json.loads((run / "metrics.json").read_text()) | shared)
         write_json(run / "comparisons.json", [
             COMPARISON | {"metric": "mrr@3/u20", "model": model, "against": against}
@@ -382,6 +385,31 @@ def test_a_test_between_models_that_runs_share_is_told_once(tmp_path):
     ]
 
 
+def test_a_test_whose_models_are_shared_with_two_other_runs_is_told(tmp_path):
+    """Each of the models has its row under a run that has no test of the two."""
+    keys = {"trsr-recurrent": "a", "trsr-recent": "b"}
+    runs = []
+    for name, models in (("one", ["trsr-recurrent"]), ("two", ["trsr-recent"]), ("both", list(keys))):
+        metrics = dict.fromkeys(models, METRICS["trsr-recurrent"])
+        inputs = {model: keys[model] for model in models}
+        runs.append(write_run(tmp_path / name, metrics, manifest=MANIFEST | {"inputs": inputs}))
+    test = COMPARISON | {"metric": "mrr@3/u20", "model": "trsr-recurrent", "against": "trsr-recent"}
+    write_json(runs[2] / "comparisons.json", [test])
+    assert len(cells(section(page_of(*runs), "Is it better?"))) == 2
+
+
+def test_over_seeds_the_answer_is_the_mean_difference_and_not_the_luckiest_seed(tmp_path):
+    runs = seeds(tmp_path, (1, 0.0), (2, 0.1))
+    for run, difference in zip(runs, (-0.2, 0.3), strict=True):
+        metrics = json.loads((run / "metrics.json").read_text()) | {"trsr-recent": METRICS["popularity"]}
+        write_json(run / "metrics.json", metrics)
+        test = {"metric": "mrr@3/u20", "model": "trsr-recurrent", "against": "trsr-recent", "difference": difference}
+        write_json(run / "comparisons.json", [COMPARISON | test])
+    part = section(page_of(*runs), "Does the summary help?")
+    assert "Over 2 seeds it differs from trsr-recent by .050 in mrr@3/u20 on average, -.200 to .300." in part
+    assert "and not for the number of runs" in part
+
+
 def test_rankers_of_runs_that_differ_in_their_methods_only_are_a_line_over_what_they_read(tmp_path):
     recurrent = METRICS["trsr-recurrent"]
     base = METRICS | {"trsr-none": METRICS["popularity"], "trsr-recent": METRICS["popularity"]}
@@ -397,6 +425,9 @@ def test_rankers_of_runs_that_differ_in_their_methods_only_are_a_line_over_what_
     [row] = [row for row in cells(part) if row[0] == "base" and len(row) == 4]
     assert row == ["base", ".254 [.223, .285]", ".254 [.223, .285]", ".394 [.363, .426]"]
     assert "by summary" not in page_of(runs[0], runs[2])
+    fewer = {model: {"recall@3/u20": values["recall@3/u20"]} for model, values in (base | METRICS).items()}
+    write_run(runs[2], fewer, changed(SETTINGS, training__loss="answer"))
+    assert "mrr@3/u20 by summary" in page_of(*runs)
 
 
 def test_settings_with_several_seeds_of_training_are_tested_by_the_means_of_users(tmp_path):

@@ -2,25 +2,23 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trsr.config import TUNED, short_key
-from trsr.evaluation.comparisons import CONTROLS
-from trsr.evaluation.result_sections import COMPARISON_HEADER, comparison_row
+from trsr.evaluation.comparisons import CONTROLS, WITH_SUMMARY
+from trsr.evaluation.result_sections import comparison_header, comparison_row
 from trsr.evaluation.run_groups import BETWEEN, RunGroup, Variant, settings_text, value_text
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.series import STYLES, Value, bucket_plot
 from trsr.evaluation.setting_tests import setting_tests
-from trsr.evaluation.summary_section import METHODS
 from trsr.evaluation.table import UNKNOWN, number
 
 WIDEST = 8
 """Values of a setting beside each other."""
 
-READ = (*CONTROLS, *METHODS)
-"""The tuned rankers by what they read of a history."""
+BY_SUMMARY = (*CONTROLS, *WITH_SUMMARY)
+"""The tuned rankers in the order of a chart over what they read of a history."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +48,26 @@ def ablation_section(group: RunGroup) -> Section | None:
         tables.append(_table(title, ["model", *(f"{name} {bucket}" for bucket in buckets)], lines))
     lines = _by_summary(group) if len(group.variants) > 1 else []
     if lines:
-        there = [place for place in range(len(READ)) if any(line.values[place] is not None for line in lines)]
+        there = [place for place in range(len(BY_SUMMARY)) if any(line.values[place] for line in lines)]
         lines = [Line(line.label, [line.values[place] for place in there]) for line in lines]
-        names, title = [READ[place].removeprefix(TUNED) for place in there], f"{group.lead} by summary"
+        names, title = [BY_SUMMARY[place].removeprefix(TUNED) for place in there], f"{group.lead} by summary"
         figures.append(_figure(title, "what is read of the history", names, lines))
         tables.append(_table(title, ["settings", *names], lines))
     tests = setting_tests(group)
     if tests:
         rows = [comparison_row(test) for test in tests]
-        tables.append(Table(COMPARISON_HEADER, rows, caption="Paired tests with the first run"))
+        tables.append(Table(comparison_header(), rows, caption="Paired tests with the first run"))
     if not tables:
         return None
     note = (
         f"Runs that are alike but for one setting, in {group.lead} with its interval. A model is left out where the "
         f"setting changes nothing of it; the charts show the best {STYLES} lines."
     )
+    if lines:
+        note += (
+            " “By summary” sets rankers beside each other of runs that are alike in all settings but for their "
+            "rankers, called by the first of these runs."
+        )
     if tests:
         note += (
             " The tests take every model with that of the first run, user by user, as under “Is it better?”, and are "
@@ -91,15 +94,17 @@ def _lines(group: RunGroup, key: str, values: list[Any]) -> list[Line]:
 
 
 def _by_summary(group: RunGroup) -> list[Line]:
-    """Runs that are alike but for their rankers, as a line over what these read, called by the first of them."""
+    """Runs of the same settings and seeds, whatever rankers they have, as a line over what these read."""
     alike = defaultdict[str, list[Variant]](list)
     for variant in group.variants:
-        alike[settings_text(variant.settings, list(group.varied))].append(variant)
+        alike[json.dumps([*variant.settings.values(), sorted(variant.seeds)], default=str)].append(variant)
     found = []
     for variants in alike.values():
-        models = {model: values for variant in reversed(variants) for model, values in variant.metrics.items()}
-        values = [_as_value(models.get(model, {}).get(group.lead)) for model in READ]
-        if len(set(models) & set(READ)) > 1 and not set(METHODS).isdisjoint(models):
+        values = [
+            next((value for variant in variants if (value := _in_metric(variant, model, group.lead))), None)
+            for model in BY_SUMMARY
+        ]
+        if sum(value is not None for value in values) > 1 and any(values[len(CONTROLS) :]):
             found.append(Line(variants[0].label, values))
     return sorted(found, key=lambda line: -line.best)
 
@@ -112,14 +117,15 @@ def _table(title: str, header: list[str], lines: list[Line]) -> Table:
     return Table(header, [[line.label, *_cells(line)] for line in lines], caption=title)
 
 
-def _as_value(interval: Mapping[str, float] | None) -> Value | None:
+def _in_metric(variant: Variant, model: str, metric: str) -> Value | None:
+    interval = variant.metrics.get(model, {}).get(metric)
     return None if interval is None else Value(**interval)
 
 
 def _value(variants: list[Variant], key: str, value: Any, model: str, metric: str) -> Value | None:
     for variant in variants:
-        if variant.settings[key] == value and metric in variant.metrics.get(model, {}):
-            return Value(**variant.metrics[model][metric])
+        if variant.settings[key] == value and (found := _in_metric(variant, model, metric)):
+            return found
     return None
 
 

@@ -10,11 +10,12 @@ baselines are compared with the best one. No two models are compared twice.
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 import polars as pl
 
-from trsr.config import TUNED, EvaluationConfig
+from trsr.config import TUNED, EvaluationConfig, RankerMethod
 from trsr.errors import ConfigError
 from trsr.evaluation.evaluate import CHANCE, Evaluation, Metrics
 from trsr.evaluation.intervals import bootstrap
@@ -29,8 +30,12 @@ from trsr.evaluation.paired import (
 )
 from trsr.evaluation.table import metric_columns, number
 
-CONTROLS = (f"{TUNED}none", f"{TUNED}recent", f"{TUNED}context")
+RECENT = f"{TUNED}recent"
+CONTROLS = (f"{TUNED}none", RECENT, f"{TUNED}context")
 """The tuned rankers that read no summary."""
+
+WITH_SUMMARY = tuple(f"{TUNED}{method}" for method in get_args(RankerMethod) if f"{TUNED}{method}" not in CONTROLS)
+"""The tuned rankers that read one."""
 
 ORACLE = "oracle"
 
@@ -173,7 +178,7 @@ def _mirrored(comparison: Comparison) -> str:
 
 
 def _reach(comparison: Comparison) -> str:
-    users = f"a test of {comparison.users:,} user{'' if comparison.users == 1 else 's'}"
+    users = f"a single test of {comparison.users:,} user{'' if comparison.users == 1 else 's'}"
     if comparison.users < FEWEST_USERS:
         return f"{users} cannot show any difference"
     if comparison.smallest_detectable is None:

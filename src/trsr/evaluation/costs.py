@@ -15,6 +15,9 @@ MOST_MADE = 0.5
 RESOLUTION = 0.1
 """Seconds of a stage are written down to a tenth."""
 
+WHOLE = 10
+"""Seconds from here on are told as whole ones."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -119,10 +122,9 @@ def _of_summary(of_all: float | None, model: str, run: RunFiles) -> float | None
     method = model.removeprefix(TUNED)
     own = {name: _tokens(run.numbers("summaries", "methods", name)) or 0 for name in run.part("summaries", "methods")}
     shares = own if method in own else run.summary_calls
+    share, whole = shares.get(method, 0), sum(shares.values())
     examples = sum(run.numbers("data", "examples").values())
-    if not shares.get(method) or not examples or of_all is None:
-        return None
-    return of_all * shares[method] / sum(shares.values()) / examples
+    return of_all * share / whole / examples if of_all is not None and share > 0 and whole > 0 and examples else None
 
 
 def _tokens(used: Mapping[str, float]) -> float | None:
@@ -168,13 +170,25 @@ def _metric(row: Row, column: str) -> str:
 
 def _cells(cost: Cost, run: RunFiles) -> list[str]:
     tested = run.numbers("data", "examples").get("test", 1)
-    few = f"< {RESOLUTION / tested:.2g}" if cost.seconds == 0 else UNKNOWN
-    seconds = f"{cost.seconds:.2g}" if cost.seconds else few
     summary = UNKNOWN if cost.summary_seconds is None else f"{cost.summary_seconds:.2g}"
-    return [seconds, _count(cost.tokens), summary, _count(cost.summary_tokens), _count(cost.tuning)]
+    return [
+        seconds_text(cost.seconds, tested),
+        count_text(cost.tokens),
+        summary,
+        count_text(cost.summary_tokens),
+        count_text(cost.tuning),
+    ]
 
 
-def _count(value: float | None) -> str:
+def seconds_text(seconds: float | None, tested: float) -> str:
+    """Two digits, whole seconds from ten on, and what so many test examples can show at least in place of 0."""
+    if seconds == 0:
+        return f"< {RESOLUTION / tested:.2g}"
+    return UNKNOWN if seconds is None else f"{seconds:.2g}" if seconds < WHOLE else f"{seconds:,.0f}"
+
+
+def count_text(value: float | None) -> str:
+    """A whole number."""
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
@@ -182,11 +196,12 @@ def _note(group: RunGroup) -> str:
     devices = dict.fromkeys(str(run.part("machine").get("device", "unknown")) for run in group.runs)
     note = (
         f"Of one test example: seconds of ranking on {' and '.join(devices)}, tokens of its prompts, and seconds of "
-        "its summary with the tokens that it read and wrote; the seconds of all methods are shared out by their "
-        "tokens, or by calls where a run does not tell those. A mix costs what its models cost. Seconds are those of "
-        f"the stage, written to {RESOLUTION} s. Tuning is spent once. The "
-        "charts add ranking and summary."
+        "its summary with the tokens that it read and wrote. A mix costs what its models cost. Seconds are those of "
+        f"the stage, written to {RESOLUTION} s; those of the summaries of all methods are shared out by their tokens. "
+        "Tuning is spent once. The charts add ranking and summary."
     )
+    if any(run.summary_calls and not run.part("summaries", "methods") for run in group.runs):
+        note += " Where a run does not tell the tokens of its summaries by method, they are shared out by calls."
     if len(group.variants) > 1:
         note += " They show every model in its best run."
     if any("taken" in run.manifest for run in group.runs):

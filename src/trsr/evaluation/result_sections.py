@@ -12,7 +12,6 @@ from trsr.evaluation.table import UNKNOWN, best_models, metric_columns, number, 
 PLOTTED = 16
 """Rows of an interval plot; a long table has more."""
 
-COMPARISON_HEADER = ["model", "against", "metric", "difference", "p", "could show"]
 COMPARED = 40
 """Comparisons of several runs that are shown in two metrics; more are shown in one."""
 
@@ -76,9 +75,10 @@ def comparisons_section(group: RunGroup) -> Section | None:
         "after Holm’s correction over all comparisons of one kind of metric. “Could show” is the difference that one "
         f"such test, uncorrected, finds 4 times in 5 with {told} users. All metrics are in comparisons.json."
     )
+    if several:
+        note += " Every run corrects its own, and not for the number of runs."
     rows = [comparison_row(comparison, *([label] if several else [])) for label, comparison in found]
-    header = [COMPARISON_HEADER[0], *(["run"] if several else []), *COMPARISON_HEADER[1:]]
-    table = Table(header, rows, caption="Paired tests between models")
+    table = Table(comparison_header(run=several), rows, caption="Paired tests between models")
     return Section("Is it better?", note, tables=[table])
 
 
@@ -117,8 +117,7 @@ def _cell(interval: dict[str, float] | None, best: bool, bound: bool) -> Cell:
 
 def _results_note(group: RunGroup, protocol: str) -> str:
     ranked = f"; every target ranked among {describe_protocol(protocol)}" if protocol else ""
-    split = group.runs[0].part("data").get("split")
-    held_out = f"; examples split by {split}" if split else ""
+    held_out = f"; examples {group.split}" if group.split else ""
     note = f"Mean over users with its 95 % bootstrap interval{ranked}{held_out}. "
     if any(len(variant.runs) > 1 for variant in group.variants):
         note += "Of what was run with several seeds: the mean of the runs, with the least and the greatest. "
@@ -136,6 +135,11 @@ def _results_note(group: RunGroup, protocol: str) -> str:
 
 def _plotted(group: RunGroup) -> Metrics:
     return {row.label: row.metrics for row in group.rows[:PLOTTED]}
+
+
+def comparison_header(*, run: bool = False) -> list[str]:
+    """Over rows of comparisons, with a second column for their `run`."""
+    return ["model", *(["run"] if run else []), "against", "metric", "difference", "p", "could show"]
 
 
 def comparison_row(one: Comparison, *run: str) -> TableRow:

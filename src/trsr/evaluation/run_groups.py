@@ -132,14 +132,14 @@ class RunGroup:
         return [column for first in firsts for column in first] or [self.lead]
 
     def comparisons(self, metric: str) -> list[tuple[str, RunFiles, Comparison]]:
-        """The paired tests of every run in a metric, with the label of the run; of models that runs share, once."""
-        own = {(row.model, run.path) for row in self.rows for run in row.variant.runs}
-        return [
-            (label, run, one)
-            for label, run in self.labelled
-            for one in run.comparisons
-            if one.metric == metric and not own.isdisjoint({(one.model, run.path), (one.against, run.path)})
-        ]
+        """The paired tests of every run in a metric, with the label of the run; one that runs share is told once."""
+        found = dict[tuple[str, ...], tuple[str, RunFiles, Comparison]]()
+        for label, run in self.labelled:
+            for one in run.comparisons:
+                if one.metric == metric:
+                    keys = [run.model_key(model) or str(run.path) for model in (one.model, one.against)]
+                    found.setdefault((one.model, one.against, *keys), (label, run, one))
+        return list(found.values())
 
     @property
     def same_candidates(self) -> bool:
@@ -147,15 +147,20 @@ class RunGroup:
         return len({run.candidates for run in self.runs}) == 1
 
     @property
+    def split(self) -> str:
+        """How examples are parted, in words; empty where the runs do not say."""
+        split = self.runs[0].part("data").get("split")
+        return f"split by {split}" if split else ""
+
+    @property
     def title(self) -> str:
         """Data and protocol in words."""
         data = self.runs[0].part("data")
         protocols = {name.partition("/")[2] for name in next(iter(self.runs[0].metrics.values()))}
         told = [describe_protocol(protocol) for protocol in sorted(protocols) if protocol]
-        split = f"split by {data['split']}" if "split" in data else ""
         tested = self.runs[0].numbers("data", "examples").get("test")
         size = f"{tested:,} test examples" if tested else ""
-        return ", ".join(filter(None, [str(data.get("name", self.runs[0].name)), split, size, *told]))
+        return ", ".join(filter(None, [str(data.get("name", self.runs[0].name)), self.split, size, *told]))
 
 
 def group_runs(runs: Sequence[RunFiles]) -> list[RunGroup]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from trsr.evaluation.comparisons import RECENT, WITH_SUMMARY
 from trsr.evaluation.evaluate import CHANCE
 from trsr.evaluation.intervals import Interval
 from trsr.evaluation.run_files import Segment
 from trsr.evaluation.run_groups import Row, RunGroup
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.series import STYLES, Value, bucket_plot
-from trsr.evaluation.summary_section import METHODS, RECENT
 from trsr.evaluation.table import UNKNOWN, number
 
 TITLES = {
@@ -34,32 +34,34 @@ def segments_section(group: RunGroup) -> Section | None:
         shown = [(row.label, values[row.label]) for row in _shown(rows) if any(values[row.label])]
         title, counted = TITLES.get(kind, (kind, kind))
         if len(buckets) == 1:
-            alone.append(f"by {title} all {parts[0].examples:,} are {buckets[0]} ({counted})")
+            alone.append(f"by {title}, {buckets[0]} ({counted})")
         if len(buckets) < 2 or not shown:
             continue
         whole = f"{metric} by {title}"
         figures.append(Figure(whole, bucket_plot(whole, counted, buckets, shown)))
         tables.append(_table(whole, rows, kind, buckets, values))
-    if not figures:
+    if not figures and not alone:
         return None
-    note = (
-        f"{metric}, the mean over the users of each part of the test examples, with its 95 % interval. The charts show "
-        f"chance, the best baseline, the best ranker with a summary and {RECENT}, as far as there are such, and the "
-        f"best of the rest, at most {STYLES} in all."
-    )
+    note = ""
+    if figures:
+        note = (
+            f"{metric}, the mean over the users of each part of the test examples, with its 95 % interval. The charts "
+            f"show chance, the best baseline, the best ranker with a summary and {RECENT}, as far as there are such, "
+            f"and the best of the rest, at most {STYLES} in all. "
+        )
     if alone:
-        note += f" There is but one part: {'; '.join(alone)}."
-    if len(group.runs) > len(group.variants):
+        note += f"All test examples are in one part {'; '.join(alone)}."
+    if figures and len(group.runs) > len(group.variants):
         note += " Of several seeds, the first is shown."
-    return Section("For whom", note, tables=tables, figures=figures)
+    return Section("For whom", note.strip(), tables=tables, figures=figures)
 
 
 def _shown(rows: Sequence[Row]) -> list[Row]:
     """Chance, the best of the kinds that are asked about and the best of the rest, in the order of the table."""
     models = [row for row in rows if not row.is_bound]
     asked = [
-        *[row for row in models if not row.is_tuned][:1],
-        *[row for row in models if row.model in METHODS][:1],
+        *[row for row in models if not row.is_tuned and f"mixes.{row.model}" not in row.run.settings][:1],
+        *[row for row in models if row.model in WITH_SUMMARY][:1],
         *[row for row in models if row.model == RECENT][:1],
     ]
     best = [*asked, *(row for row in models if row not in asked)][: STYLES - 1]

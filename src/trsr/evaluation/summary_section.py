@@ -1,23 +1,20 @@
 """Does the summary help, by how much, and at what cost? The rankers that read one beside those that read none."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
-from trsr.config import TUNED
-from trsr.evaluation.comparisons import CONTROLS, Comparison, sentence
-from trsr.evaluation.costs import Cost, cost_of
-from trsr.evaluation.result_sections import COMPARISON_HEADER, comparison_row
+from trsr.evaluation.comparisons import CONTROLS, RECENT, WITH_SUMMARY, Comparison, sentence
+from trsr.evaluation.costs import cost_of, count_text, seconds_text
+from trsr.evaluation.result_sections import comparison_header, comparison_row
 from trsr.evaluation.run_files import RunFiles
-from trsr.evaluation.run_groups import RunGroup
+from trsr.evaluation.run_groups import RunGroup, Variant
 from trsr.evaluation.sections import Section, Table, TableRow
-from trsr.evaluation.table import UNKNOWN
-
-METHODS = tuple(f"{TUNED}{method}" for method in ("extractive", "hierarchical", "recurrent"))
-"""The tuned rankers that read a summary."""
-RECENT = f"{TUNED}recent"
+from trsr.evaluation.table import UNKNOWN, number
 
 
 @dataclass(frozen=True)
-class Asked:
+class SummaryTest:
     """One test of a ranker with a summary against one without; `label` tells the run from others."""
 
     label: str
@@ -25,63 +22,86 @@ class Asked:
     test: Comparison
 
     @property
-    def costs(self) -> tuple[Cost, Cost]:
-        """Of the ranker with a summary and of the other."""
-        return cost_of(self.test.model, self.run), cost_of(self.test.against, self.run)
+    def tokens(self) -> tuple[str, str]:
+        """For one test example, the writing of the summary included: of the one and of the other."""
+        one, other = (cost_of(model, self.run).all_tokens for model in (self.test.model, self.test.against))
+        return count_text(one), count_text(other)
 
     @property
-    def tokens(self) -> str:
-        """Of both, with those of writing the summary."""
-        own, other = self.costs
-        return _beside(own.all_tokens, other.all_tokens, ",.0f")
-
-    @property
-    def seconds(self) -> str:
-        """Of both, with those of writing the summary."""
-        own, other = self.costs
-        return _beside(own.all_seconds, other.all_seconds, ".2g")
+    def seconds(self) -> tuple[str, str]:
+        """The same in seconds."""
+        tested = self.run.numbers("data", "examples").get("test", 1)
+        one, other = (cost_of(model, self.run).all_seconds for model in (self.test.model, self.test.against))
+        return seconds_text(one, tested), seconds_text(other, tested)
 
 
 def summary_section(group: RunGroup) -> Section | None:
-    """Every ranker with a summary against every one without, in the leading metric and in cost."""
+    """Every ranker with a summary against those without in its run, in the leading metric and in cost."""
     found = [
-        Asked(label, run, test)
+        SummaryTest(label, run, test)
         for label, run, test in group.comparisons(group.lead)
-        if test.model in METHODS and test.against in CONTROLS
+        if test.model in WITH_SUMMARY and test.against in CONTROLS and group.lead in run.metrics.get(test.model, {})
     ]
     if not found:
         return None
     several = len(group.runs) > 1
-    rows = [_row(asked, several) for asked in found]
-    name, *rest = COMPARISON_HEADER
-    header = [name, *(["run"] if several else []), *rest, "tokens", "seconds"]
-    table = Table(header, rows, caption="Rankers with a summary beside rankers without")
+    header = [*comparison_header(run=several), "tokens of both", "seconds of both"]
+    table = Table(
+        header, [_row(one, several) for one in found], caption="Rankers with a summary beside rankers without"
+    )
     return Section("Does the summary help?", _note(group, found), tables=[table])
 
 
-def _row(asked: Asked, several: bool) -> TableRow:
-    return [*comparison_row(asked.test, *([asked.label] if several else [])), asked.tokens, asked.seconds]
+def _row(one: SummaryTest, several: bool) -> TableRow:
+    cells = comparison_row(one.test, *([one.label] if several else []))
+    return [*cells, " / ".join(one.tokens), " / ".join(one.seconds)]
 
 
-def _beside(one: float | None, other: float | None, form: str) -> str:
-    """`815 for 90`, where both are known."""
-    return UNKNOWN if one is None or other is None else f"{one:{form}} for {other:{form}}"
+def _note(group: RunGroup, found: Sequence[SummaryTest]) -> str:
+    """The answer of the first settings that have one, not of those where it looks best."""
+    runs = {one.run.path for one in found}
+    variant = next(variant for variant in group.variants if any(run.path in runs for run in variant.runs))
+    tests = _asked(group, variant, found)
+    first = tests[0]
+    told = f"{first.test.model} stands highest of the rankers with a summary that were tested"
+    told += f" in the run {variant.label}. " if variant.label else ". "
+    told += f"{_over_seeds(tests) if len(tests) > 1 else sentence(first.test)}.{_cost(first)}"
+    if any(one.test.against == RECENT for one in found):
+        told += f" {RECENT} reads recent items in the room that a summary has in the prompt."
+    told += (
+        " Tokens and seconds are those of ranking for one test example and of writing its summary; the seconds of "
+        "summaries are unknown where most of their calls had been made before."
+    )
+    if len(group.runs) > 1:
+        told += " Every run corrects p for its own tests, and not for the number of runs."
+    return told
 
 
-def _note(group: RunGroup, found: list[Asked]) -> str:
-    """The answer for the best ranker with a summary, against recent items where the run has them."""
-    best = max(found, key=lambda asked: asked.run.metrics[asked.test.model][group.lead]["mean"])
-    alike = [asked for asked in found if asked.run is best.run and asked.test.model == best.test.model]
-    first = next((asked for asked in alike if asked.test.against == RECENT), best)
-    place = f", of the run {first.label}" if first.label else ""
-    told = f"Of rankers with a summary the best is {first.test.model}{place}. {sentence(first.test)}.{_cost(first)}"
-    if any(asked.test.against == RECENT for asked in found):
-        told += f" {RECENT} reads recent items for the tokens that a summary would take."
-    return f"{told} Tokens and seconds are those of summary and ranking for one test example."
+def _asked(group: RunGroup, variant: Variant, found: Sequence[SummaryTest]) -> list[SummaryTest]:
+    """The tests, one for each seed, of the best ranker with a summary, against recent items where there are such."""
+    of_variant = [one for one in found if one.run in variant.runs]
+    means = {model: values[group.lead]["mean"] for model, values in variant.metrics.items() if group.lead in values}
+    best = max((one.test.model for one in of_variant), key=lambda model: means.get(model, float("-inf")))
+    of_best = [one for one in of_variant if one.test.model == best]
+    against = RECENT if any(one.test.against == RECENT for one in of_best) else of_best[0].test.against
+    return [one for one in of_best if one.test.against == against]
 
 
-def _cost(asked: Asked) -> str:
-    """What it takes beside the other, as far as the run says."""
-    known = {"tokens": asked.tokens, "seconds": asked.seconds}
-    told = [amount.replace(" ", f" {unit} ", 1) for unit, amount in known.items() if amount != UNKNOWN]
-    return f" It takes {' and '.join(told)}." if told else ""
+def _over_seeds(tests: Sequence[SummaryTest]) -> str:
+    """The differences of several seeds, of which no single one is the answer."""
+    one, differences = tests[0].test, [one.test.difference for one in tests]
+    return (
+        f"Over {len(tests)} seeds it differs from {one.against} by {number(mean(differences))} in {one.metric} on "
+        f"average, {number(min(differences))} to {number(max(differences))}"
+    )
+
+
+def _cost(one: SummaryTest) -> str:
+    """What it takes beside the other, as far as the run says; of several seeds, the first."""
+    both = {"tokens": one.tokens, "seconds": one.seconds}
+    told = [
+        f"{own} {unit} where {one.test.against} takes {other}"
+        for unit, (own, other) in both.items()
+        if UNKNOWN not in (own, other)
+    ]
+    return f" {one.test.model} takes {', and '.join(told)}." if told else ""
