@@ -132,8 +132,8 @@ def test_the_report_says_whether_the_summary_helps_by_how_much_and_at_what_cost(
     assert (
         "trsr-recurrent stands highest of the rankers with a summary that were tested. trsr-recurrent is ahead of "
         "trsr-recent by .172 [.081, .263] in mrr@3/u20, p &lt; .001 after Holm; a single test of 1,080 users could "
-        "have seen .123. trsr-recurrent takes 1,100 tokens where trsr-recent takes 1,050, and 2.8 seconds where trsr-recent "
-        "takes &lt; 0.005."
+        "have seen .123. trsr-recurrent takes 1,100 tokens where trsr-recent takes 1,050, and 2.8 seconds where "
+        "trsr-recent takes &lt; 0.005."
     ) in part
     difference = ".172 [.081, .263]"
     costs = ["1,100 / 1,050", "2.8 / &lt; 0.005"]  # of 20 test examples, 50 s of ranking and 30 s for 100 summaries
