@@ -8,6 +8,7 @@ import pytest
 
 from evaluation.run_folders import (
     CHECKS,
+    CHOICE,
     COMPARISON,
     EVIL,
     MANIFEST,
@@ -290,7 +291,17 @@ def test_how_it_was_made_names_command_version_device_and_seed(full_run):
 
 def test_what_tuning_chose_for_baselines(full_run):
     rows = cells(section(write_report(full_run).read_text(), "Baselines"))
-    assert rows[1] == ["popularity", "2", "days 30", ".412", "6"]
+    assert rows[1] == ["popularity", "2", "days 30", ".412", "–", "6"]
+
+
+@pytest.mark.parametrize(
+    ("tried", "at_edge"),
+    [([7, 30, 90], "–"), ([7, 14, 30], "days"), ([30, 90, 120], "days"), ([7, 30, None], "–"), ([30, "a", "b"], "–")],
+)
+def test_a_choice_at_the_edge_of_what_was_tried_is_marked(full_run, tried, at_edge):
+    attempts = [{"settings": {"days": days}, "seconds": 1.0} for days in tried]
+    write_json(full_run / "baselines" / "popularity.json", CHOICE | {"tried": attempts})
+    assert cells(section(write_report(full_run).read_text(), "Baselines"))[1][4] == at_edge
 
 
 def test_text_from_data_cannot_become_markup(full_run):

@@ -79,6 +79,7 @@ def choices_section(group: RunGroup) -> Section | None:
             f"{len(choice.tried):,}",
             ", ".join(f"{key} {value_text(value)}" for key, value in choice.settings.items()) or UNKNOWN,
             UNKNOWN if choice.valid_recall is None else f"{choice.valid_recall:.3f}".removeprefix("0"),
+            ", ".join(choice.at_edge) or UNKNOWN,
             f"{sum(attempt.seconds for attempt in choice.tried):,.0f}",
         ]
         for label, run in group.labelled
@@ -86,8 +87,19 @@ def choices_section(group: RunGroup) -> Section | None:
     ]
     if not rows:
         return None
-    header = ["baseline", *(["run"] if len(group.runs) > 1 else []), "tried", "chosen", "validation", "seconds"]
-    note = "How many settings were tried, which of them had the best mean of recall on validation, and seconds in all."
+    header = [
+        "baseline",
+        *(["run"] if len(group.runs) > 1 else []),
+        "tried",
+        "chosen",
+        "validation",
+        "at the edge",
+        "seconds",
+    ]
+    note = (
+        "How many settings were tried, which of them had the best mean of recall on validation, which values are the "
+        "least or greatest of three and more that were tried, beyond which a better one may lie, and seconds in all."
+    )
     return Section("Baselines", note, tables=[Table(header, rows, numeric=False, caption="Settings of the baselines")])
 
 

@@ -17,6 +17,9 @@ from trsr.evaluation.intervals import Interval
 
 T = TypeVar("T")
 
+FEWEST_TRIED = 3
+"""Of two values that were tried, each is at an edge."""
+
 Intervals = dict[str, dict[str, Interval]]
 
 
@@ -95,6 +98,7 @@ class Segment(BaseModel):
 class Attempt(BaseModel):
     """One setting of a baseline that was tried."""
 
+    settings: dict[str, Any] = {}
     seconds: float = 0.0
 
 
@@ -104,6 +108,17 @@ class Choice(BaseModel):
     settings: dict[str, Any] = {}
     valid_recall: float | None = None
     tried: list[Attempt] = []
+
+    @property
+    def at_edge(self) -> list[str]:
+        """The settings whose chosen value is the least or the greatest of three and more numbers that were tried."""
+        found = []
+        for name, value in self.settings.items():
+            tried = {one.settings.get(name) for one in self.tried}
+            numbers = [one for one in tried if isinstance(one, int | float)]
+            if len(numbers) == len(tried) >= FEWEST_TRIED and value in (min(numbers), max(numbers)):
+                found.append(name)
+        return found
 
 
 @dataclass(frozen=True)
