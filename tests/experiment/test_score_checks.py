@@ -57,6 +57,7 @@ def test_the_share_of_tied_scores_is_told_and_judged_where_nothing_should_tie():
     assert scores.ties("popularity", frame, may_tie=True) == line | {
         "check": "scores tell candidates apart (popularity)",
         "result": "ok",
+        "detail": "20.0% of scores are tied (told, not judged)",
     }
     assert scores.ties("trsr-none", frame.tail(5))["result"] == "ok"
 
