@@ -8,7 +8,7 @@ from typing import Any
 from trsr.config import TUNED, short_key
 from trsr.evaluation.comparisons import CONTROLS, WITH_SUMMARY
 from trsr.evaluation.result_sections import comparison_header, comparison_row
-from trsr.evaluation.run_groups import BETWEEN, RunGroup, Variant, settings_text, value_text
+from trsr.evaluation.run_groups import BETWEEN, SEEDS, RunGroup, Variant, settings_text, value_text
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.series import STYLES, Value, bucket_plot
 from trsr.evaluation.setting_tests import setting_tests
@@ -97,7 +97,9 @@ def _by_summary(group: RunGroup) -> list[Line]:
     """Runs of the same settings and seeds, whatever rankers they have, as a line over what these read."""
     alike = defaultdict[str, list[Variant]](list)
     for variant in group.variants:
-        alike[json.dumps([*variant.settings.values(), sorted(variant.seeds)], default=str)].append(variant)
+        if variant.runs[0].settings:  # what is not known is not alike
+            seeds = sorted(str([run.settings.get(key) for key in SEEDS]) for run in variant.runs)
+            alike[json.dumps([*variant.settings.values(), seeds], default=str)].append(variant)
     found = []
     for variants in alike.values():
         values = [

@@ -170,11 +170,10 @@ def _metric(row: Row, column: str) -> str:
 
 def _cells(cost: Cost, run: RunFiles) -> list[str]:
     tested = run.numbers("data", "examples").get("test", 1)
-    summary = UNKNOWN if cost.summary_seconds is None else f"{cost.summary_seconds:.2g}"
     return [
         seconds_text(cost.seconds, tested),
         count_text(cost.tokens),
-        summary,
+        seconds_text(cost.summary_seconds, tested),
         count_text(cost.summary_tokens),
         count_text(cost.tuning),
     ]

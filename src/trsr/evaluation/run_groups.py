@@ -137,7 +137,7 @@ class RunGroup:
         for label, run in self.labelled:
             for one in run.comparisons:
                 if one.metric == metric:
-                    keys = [run.model_key(model) or str(run.path) for model in (one.model, one.against)]
+                    keys = [_key(run, model) for model in (one.model, one.against)]
                     found.setdefault((one.model, one.against, *keys), (label, run, one))
         return list(found.values())
 
@@ -265,9 +265,14 @@ def _rows(model: str, variants: Sequence[Variant]) -> list[Row]:
     return [Row(f"{model}{BETWEEN}{variant.label}", model, variant, variant.metrics[model]) for variant in own]
 
 
+def _key(run: RunFiles, model: str) -> str:
+    """What a model was made from; where that is not known, the run's own."""
+    return run.model_key(model) or str(run.path)
+
+
 def _origin(model: str, variant: Variant) -> str:
     """The same for variants that share a model and measure the same of it; where that is not known, their own."""
-    keys = {run.model_key(model) or str(run.path) for run in variant.runs}
+    keys = {_key(run, model) for run in variant.runs}
     return json.dumps([sorted(keys), sorted(variant.metrics[model])])
 
 

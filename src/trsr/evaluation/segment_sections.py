@@ -42,18 +42,18 @@ def segments_section(group: RunGroup) -> Section | None:
         tables.append(_table(whole, rows, kind, buckets, values))
     if not figures and not alone:
         return None
-    note = ""
+    told = list[str]()
     if figures:
-        note = (
+        told.append(
             f"{metric}, the mean over the users of each part of the test examples, with its 95 % interval. The charts "
             f"show chance, the best baseline, the best ranker with a summary and {RECENT}, as far as there are such, "
-            f"and the best of the rest, at most {STYLES} in all. "
+            f"and the best of the rest, at most {STYLES} in all."
         )
     if alone:
-        note += f"All test examples are in one part {'; '.join(alone)}."
+        told.append(f"All test examples are in one part {'; '.join(alone)}.")
     if figures and len(group.runs) > len(group.variants):
-        note += " Of several seeds, the first is shown."
-    return Section("For whom", note.strip(), tables=tables, figures=figures)
+        told.append("Of several seeds, the first is shown.")
+    return Section("For whom", " ".join(told), tables=tables, figures=figures)
 
 
 def _shown(rows: Sequence[Row]) -> list[Row]:

@@ -59,9 +59,11 @@ def _row(one: SummaryTest, several: bool) -> TableRow:
 
 def _note(group: RunGroup, found: Sequence[SummaryTest]) -> str:
     """The answer of the first settings that have one, not of those where it looks best."""
-    runs = {one.run.path for one in found}
-    variant = next(variant for variant in group.variants if any(run.path in runs for run in variant.runs))
-    tests = _asked(group, variant, found)
+    of_variants = (
+        (variant, [one for one in found if any(one.run is run for run in variant.runs)]) for variant in group.variants
+    )
+    variant, own = next((variant, own) for variant, own in of_variants if own)
+    tests = _asked(group, variant, own)
     first = tests[0]
     told = f"{first.test.model} stands highest of the rankers with a summary that were tested"
     told += f" in the run {variant.label}. " if variant.label else ". "
@@ -77,9 +79,8 @@ def _note(group: RunGroup, found: Sequence[SummaryTest]) -> str:
     return told
 
 
-def _asked(group: RunGroup, variant: Variant, found: Sequence[SummaryTest]) -> list[SummaryTest]:
+def _asked(group: RunGroup, variant: Variant, of_variant: Sequence[SummaryTest]) -> list[SummaryTest]:
     """The tests, one for each seed, of the best ranker with a summary, against recent items where there are such."""
-    of_variant = [one for one in found if one.run in variant.runs]
     means = {model: values[group.lead]["mean"] for model, values in variant.metrics.items() if group.lead in values}
     best = max((one.test.model for one in of_variant), key=lambda model: means.get(model, float("-inf")))
     of_best = [one for one in of_variant if one.test.model == best]
