@@ -156,3 +156,19 @@ def shifted(by):
     """`METRICS` with another result of the ranker."""
     recurrent = {name: interval(value["mean"] + by) for name, value in METRICS["trsr-recurrent"].items()}
     return METRICS | {"trsr-recurrent": recurrent}
+
+
+def with_users(run, gain):
+    """Twenty users who rank the same candidates; with the tuned ranker every other one gains."""
+    write_json(run / "metrics.json", METRICS | {"trsr-recurrent": shifted(gain)["trsr-recurrent"]})
+    values = {"chance": [0.1] * 20, "popularity": [0.25] * 20}
+    values["trsr-recurrent"] = [0.3 + gain * (1 + user % 2) for user in range(20)]
+    rows = [
+        {"model": model, "user_id": f"u{user:02}", "recall@3/u20": value, "mrr@3/u20": value}
+        for model, of_users in values.items()
+        for user, value in enumerate(of_users)
+    ]
+    pl.DataFrame(rows).write_parquet(run / "per_user.parquet")
+    pairs = {"example_id": ["a", "a"], "item_id": ["x", "y"], "label": [0, 1]}
+    pl.DataFrame(pairs).write_parquet(run / "candidates.parquet")
+    return run

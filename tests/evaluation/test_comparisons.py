@@ -46,11 +46,15 @@ def of_all(candidates, models):
     return evaluate(candidates, scores, CONFIG)
 
 
+def compare_all(evaluation, **options):
+    return compare_run(evaluation.metrics, evaluation.per_user, CONFIG, **options)
+
+
 RUN = {"oracle": 9, "popularity": 0.8, "bm25": 0.2, "trsr-none": 0.7, "trsr-recurrent": 2.0, "untuned": 0}
 
 
 def test_a_run_compares_its_tuned_rankers_with_the_best_baseline_and_with_no_summary():
-    found = compare_run(of_all(make_candidates(60), RUN), CONFIG)
+    found = compare_all(of_all(make_candidates(60), RUN))
     pairs = [(one.model, one.against) for one in found if one.metric == "recall@1/u4"]
     assert pairs == [
         ("trsr-none", "popularity"),
@@ -63,7 +67,7 @@ def test_a_run_compares_its_tuned_rankers_with_the_best_baseline_and_with_no_sum
 
 def test_no_two_models_are_compared_twice_and_the_whole_history_is_an_opponent():
     models = RUN | {"trsr-recent": 0.9, "trsr-context": 1.1, "mix": 1.0}
-    found = compare_run(of_all(make_candidates(60), models), CONFIG, mixes=["mix"])
+    found = compare_all(of_all(make_candidates(60), models), mixes=["mix"])
     pairs = [(one.model, one.against) for one in found if one.metric == "recall@1/u4"]
     assert len({frozenset(pair) for pair in pairs}) == len(pairs) == 4 * 2 + 3 + 2 + 1
     assert {against for model, against in pairs if model == "trsr-recurrent"} == {
@@ -73,7 +77,7 @@ def test_no_two_models_are_compared_twice_and_the_whole_history_is_an_opponent()
 
 
 def test_baselines_and_their_mix_are_compared_once():
-    found = compare_run(of_all(make_candidates(60), {"popularity": 0.2, "bm25": 0.9, "mix": 2}), CONFIG, mixes=["mix"])
+    found = compare_all(of_all(make_candidates(60), {"popularity": 0.2, "bm25": 0.9, "mix": 2}), mixes=["mix"])
     pairs = {frozenset((one.model, one.against)) for one in found if one.metric == "recall@1/u4"}
     assert len([one for one in found if one.metric == "recall@1/u4"]) == len(pairs) == 3
 
@@ -83,19 +87,19 @@ def test_the_best_baseline_is_that_of_each_metric():
     first = candidates.select("example_id", "item_id", score=pl.Series([3.0, 4, 2, 1, 0]))  # the target second
     tied = candidates.select("example_id", "item_id", score=pl.Series([1.0, 1, 0, 0, 0]))  # first, half the time
     evaluation = evaluate(candidates, {"a": first, "b": tied, "trsr-none": first}, CONFIG)
-    against = {one.metric: one.against for one in compare_run(evaluation, CONFIG)}
+    against = {one.metric: one.against for one in compare_all(evaluation)}
     assert (against["recall@1/u4"], against["recall@3/u4"]) == ("b", "a")
 
 
 def test_a_run_that_tunes_nothing_compares_its_baselines():
-    found = compare_run(of_all(make_candidates(60), {"oracle": 9, "popularity": 0.2, "bm25": 0.9, "sasrec": 2}), CONFIG)
+    found = compare_all(of_all(make_candidates(60), {"oracle": 9, "popularity": 0.2, "bm25": 0.9, "sasrec": 2}))
     pairs = {(one.model, one.against) for one in found if one.metric == "recall@1/u4"}
     assert pairs == {("popularity", "sasrec"), ("bm25", "sasrec")}
 
 
 @pytest.mark.parametrize("models", [["popularity"], ["trsr-none"], []])
 def test_without_an_opponent_there_is_no_comparison(models):
-    assert compare_run(of_all(make_candidates(6), dict.fromkeys(models, 1)), CONFIG) == []
+    assert compare_all(of_all(make_candidates(6), dict.fromkeys(models, 1))) == []
 
 
 def test_a_real_difference_is_found_and_an_equal_ranker_is_not():
@@ -153,7 +157,7 @@ def test_a_user_with_many_examples_weighs_as_much_as_another():
 
 
 def test_a_family_is_one_kind_of_metric_at_every_cut_off_and_for_every_pair():
-    found = compare_run(of_all(make_candidates(60), RUN), CONFIG)
+    found = compare_all(of_all(make_candidates(60), RUN))
     assert {family(one.metric) for one in found} == {"recall", "mrr", "ndcg", "hit", "auc"}
     for name, size in (("recall", 6), ("auc", 3)):
         members = [one for one in found if family(one.metric) == name]

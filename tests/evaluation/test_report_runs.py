@@ -18,6 +18,7 @@ from evaluation.run_folders import (
     fill_run,
     interval,
     shifted,
+    with_users,
     write_json,
     write_run,
 )
@@ -38,12 +39,6 @@ def learning_rates(folder):
     return [
         write_run(folder / f"lr{rate}", shifted(by), changed(SETTINGS, training__learning_rate=rate))
         for rate, by in ((0.01, -0.2), (0.001, 0.0), (0.0001, -0.1))
-    ]
-
-
-def seeds(folder, *values, **changes):
-    return [
-        write_run(folder / f"seed{seed}", shifted(by), changed(SETTINGS, seed=seed, **changes)) for seed, by in values
     ]
 
 
@@ -96,32 +91,6 @@ def test_runs_that_differ_in_two_settings_at_once_show_no_effect_of_either(tmp_p
     page = page_of(one, write_run(tmp_path / "other", shifted(0.1), other))
     assert "What the settings do" not in headings(page)
     assert "trsr-recurrent · learning_rate 0.1, loss answer" in page
-
-
-def test_seeds_are_averaged_and_their_spread_is_told(tmp_path):
-    runs = seeds(tmp_path, (7, 0.0), (8, 0.06), (9, 0.03))
-    page = page_of(*runs)
-    table = section(page, "Results").split("</table>")[0]
-    assert cells(table)[2] == ["trsr-recurrent", ".568 [.538, .598]", ".424 [.394, .454]"]
-    rows = cells(section(page, "Several seeds"))
-    assert rows[2] == ["trsr-recurrent", "3", ".568", ".030", ".538 to .598", ".424", ".030", ".394 to .454"]
-    assert "here 7, 8, 9" in page
-
-
-def test_seeds_of_every_setting_are_averaged_by_themselves(tmp_path):
-    runs = seeds(tmp_path / "a", (7, 0.0), (8, 0.1)) + seeds(
-        tmp_path / "b", (7, 0.2), (8, 0.3), training__loss="answer"
-    )
-    rows = cells(section(page_of(*runs), "Several seeds"))
-    assert [row[:4] for row in rows if row[0] == "trsr-recurrent"] == [
-        ["trsr-recurrent", "loss listwise", "2", ".588"],
-        ["trsr-recurrent", "loss answer", "2", ".788"],
-    ]
-
-
-def test_a_copy_of_a_run_is_no_second_seed(tmp_path):
-    runs = [write_run(tmp_path / name) for name in ("one", "copy")]
-    assert "Several seeds" not in headings(page_of(*runs))
 
 
 def test_a_run_given_twice_counts_once(tmp_path):
@@ -317,18 +286,6 @@ def test_runs_of_many_settings_are_told_by_what_they_have_other_than_the_first(t
     assert told["models"] == "in models alone"
 
 
-def with_users(run, gain):
-    """Twenty users who rank the same candidates; every other one gains."""
-    users = [f"u{user:02}" for user in range(20)]
-    write_json(run / "metrics.json", METRICS | {"trsr-recurrent": shifted(gain)["trsr-recurrent"]})
-    values = [0.3 + gain * (1 + user % 2) for user in range(20)]
-    rows = {"user_id": users * 2, "model": ["popularity"] * 20 + ["trsr-recurrent"] * 20}
-    pl.DataFrame(rows | {"mrr@3/u20": [0.25] * 20 + values}).write_parquet(run / "per_user.parquet")
-    pairs = {"example_id": ["a", "a"], "item_id": ["x", "y"], "label": [0, 1]}
-    pl.DataFrame(pairs).write_parquet(run / "candidates.parquet")
-    return run
-
-
 def test_runs_on_the_same_candidates_are_tested_against_the_first(tmp_path):
     base, other = (with_users(run, gain) for run, gain in zip(learning_rates(tmp_path)[1:], (0.0, 0.1), strict=True))
     page = page_of(base, other)
@@ -398,18 +355,6 @@ def test_a_test_whose_models_are_shared_with_two_other_runs_is_told(tmp_path):
     assert len(cells(section(page_of(*runs), "Is it better?"))) == 2
 
 
-def test_over_seeds_the_answer_is_the_mean_difference_and_not_the_luckiest_seed(tmp_path):
-    runs = seeds(tmp_path, (1, 0.0), (2, 0.1))
-    for run, difference in zip(runs, (-0.2, 0.3), strict=True):
-        metrics = json.loads((run / "metrics.json").read_text()) | {"trsr-recent": METRICS["popularity"]}
-        write_json(run / "metrics.json", metrics)
-        test = {"metric": "mrr@3/u20", "model": "trsr-recurrent", "against": "trsr-recent", "difference": difference}
-        write_json(run / "comparisons.json", [COMPARISON | test])
-    part = section(page_of(*runs), "Does the summary help?")
-    assert "Over 2 seeds it differs from trsr-recent by .050 in mrr@3/u20 on average, -.200 to .300." in part
-    assert "and not for the number of runs" in part
-
-
 def test_rankers_of_runs_that_differ_in_their_methods_only_are_a_line_over_what_they_read(tmp_path):
     recurrent = METRICS["trsr-recurrent"]
     base = METRICS | {"trsr-none": METRICS["popularity"], "trsr-recent": METRICS["popularity"]}
@@ -428,22 +373,6 @@ def test_rankers_of_runs_that_differ_in_their_methods_only_are_a_line_over_what_
     fewer = {model: {"recall@3/u20": values["recall@3/u20"]} for model, values in (base | METRICS).items()}
     write_run(runs[2], fewer, changed(SETTINGS, training__loss="answer"))
     assert "mrr@3/u20 by summary" in page_of(*runs)
-
-
-def test_settings_with_several_seeds_of_training_are_tested_by_the_means_of_users(tmp_path):
-    runs = [
-        with_users(run, gain)
-        for loss, gains in (("listwise", (0.0, 0.1)), ("answer", (0.1, 0.2)))
-        for seed, gain in zip((7, 8), gains, strict=True)
-        for run in [
-            write_run(tmp_path / f"{loss}{seed}", settings=changed(SETTINGS, training__loss=loss, training__seed=seed))
-        ]
-    ]
-    page = page_of(*runs)
-    assert "differ in the seed only, here 7, 8." in page
-    [row] = [row for row in cells(section(page, "What the settings do")) if "mrr@3/u20" in row]
-    assert row[:2] == ["trsr-recurrent · loss answer", "trsr-recurrent · loss listwise"]
-    assert row[3] == ".150 [.125, .175]"
 
 
 def test_runs_on_other_candidates_are_not_tested(tmp_path):

@@ -8,11 +8,12 @@ from typing import Any
 from trsr.config import TUNED, short_key
 from trsr.evaluation.comparisons import CONTROLS, WITH_SUMMARY
 from trsr.evaluation.result_sections import comparison_header, comparison_row
-from trsr.evaluation.run_groups import BETWEEN, SEEDS, RunGroup, Variant, settings_text, value_text
+from trsr.evaluation.run_groups import BETWEEN, RunGroup, settings_text, value_text
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.series import STYLES, Value, bucket_plot
 from trsr.evaluation.setting_tests import setting_tests
 from trsr.evaluation.table import UNKNOWN, number
+from trsr.evaluation.variants import SEEDS, Variant
 
 WIDEST = 8
 """Values of a setting beside each other."""

@@ -74,17 +74,22 @@ class Pair:
     against: str
 
 
-def compare_run(evaluation: Evaluation, config: EvaluationConfig, mixes: Collection[str] = ()) -> list[Comparison]:
-    """Every tuned ranker against baselines and controls, in every metric; see the module. `mixes` are named."""
-    models = list(evaluation.metrics)
+def compare_run(
+    metrics: Metrics, per_user: pl.DataFrame, config: EvaluationConfig, mixes: Collection[str] = ()
+) -> list[Comparison]:
+    """Every tuned ranker against baselines and controls, in every metric; see the module.
+
+    `metrics` and `per_user` are those of an `Evaluation`; `mixes` are named.
+    """
+    models = list(metrics)
     tuned = [model for model in models if model.startswith(TUNED)]
     others = [model for model in models if model not in (*tuned, CHANCE, ORACLE)]
     baselines, mixed = ([model for model in others if (model in mixes) == whether] for whether in (False, True))
     controls = [control for control in CONTROLS if control in tuned]
     pairs = []
-    for metric in metric_columns(evaluation.metrics, full=True):
-        best = _best(evaluation.metrics, baselines, metric)
-        against = [*best, *_best(evaluation.metrics, mixed, metric), *controls]
+    for metric in metric_columns(metrics, full=True):
+        best = _best(metrics, baselines, metric)
+        against = [*best, *_best(metrics, mixed, metric), *controls]
         # of two controls the latter is held against the former, and not the other way round as well
         pairs += [
             Pair(metric, model, other)
@@ -92,7 +97,7 @@ def compare_run(evaluation: Evaluation, config: EvaluationConfig, mixes: Collect
             for model in tuned or others
             if model not in against[: place + 1]
         ]
-    return compare(evaluation.per_user, pairs, config)
+    return compare(per_user, pairs, config)
 
 
 def compare_with(evaluation: Evaluation, against: str, config: EvaluationConfig) -> list[Comparison]:

@@ -20,11 +20,11 @@ def runs_section(groups: Sequence[RunGroup], left_out: Sequence[LeftOut]) -> Sec
     """Every run with the settings that tell it from the others of its group, and what is in no table."""
     rows = list[TableRow]()
     for number, group in enumerate(groups, 1):
-        for _, run in group.labelled:
-            told = _settings_of(run, group)
-            where = [str(number)] if len(groups) > 1 else []
-            seed = str(run.settings.get("seed", run.manifest.get("seed", UNKNOWN)))
-            rows.append([run.name, *where, told or UNKNOWN, seed, Cell("done", tone="good")])
+        where = [str(number)] if len(groups) > 1 else []
+        for variant in group.variants:
+            for seed, run in zip(variant.seeds, variant.runs, strict=True):
+                told = _settings_of(run, group)
+                rows.append([run.name, *where, told or UNKNOWN, seed, Cell("done", tone="good")])
     for one in left_out:
         order = [key for group in groups for key in group.varied if key in one.settings]
         keys = dict.fromkeys([*order, *(key for key in one.settings if key != "seed")])

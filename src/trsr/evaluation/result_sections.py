@@ -12,6 +12,8 @@ from trsr.evaluation.table import UNKNOWN, best_models, metric_columns, number, 
 PLOTTED = 16
 """Rows of an interval plot; a long table has more."""
 
+OVER_SEEDS = "Of several seeds, a user's value is the mean over them."
+
 COMPARED = 40
 """Comparisons of several runs that are shown in two metrics; more are shown in one."""
 
@@ -62,29 +64,34 @@ def results_section(group: RunGroup) -> Section:
 
 def comparisons_section(group: RunGroup) -> Section | None:
     """The paired tests of every run, in the first recall and mrr."""
-    several = len(group.runs) > 1
-    found = [(label, one) for metric in group.firsts for label, _, one in group.comparisons(metric)]
+    found = [one for metric in group.firsts for one in group.comparisons(metric)]
+    several = any(one.label for one in found)
     if len(found) > COMPARED and several:
-        found = [(label, one) for label, one in found if one.metric == group.lead]
+        found = [one for one in found if one.test.metric == group.lead]
     if not found:
         return None
-    users = sorted({comparison.users for _, comparison in found})
+    users = sorted({one.test.users for one in found})
     told = f"{users[0]:,}" if len(users) == 1 else f"{users[0]:,} to {users[-1]:,}"
     note = (
         "Each difference is taken user by user, with its 95 % interval; p is that of a sign-flip test over users, "
         "after Holm’s correction over all comparisons of one kind of metric. “Could show” is the difference that one "
-        f"such test, uncorrected, finds 4 times in 5 with {told} users. All metrics are in comparisons.json."
+        f"such test, uncorrected, finds 4 times in 5 with {told} users. "
+    )
+    note += (
+        f"{OVER_SEEDS} comparisons.json has the tests of every seed."
+        if group.pooled
+        else "All metrics are in comparisons.json."
     )
     if several:
         note += " Every run corrects its own, and not for the number of runs."
-    rows = [comparison_row(comparison, *([label] if several else [])) for label, comparison in found]
+    rows = [comparison_row(one.test, *([one.label] if several else [])) for one in found]
     table = Table(comparison_header(run=several), rows, caption="Paired tests between models")
     return Section("Is it better?", note, tables=[table])
 
 
 def seeds_section(group: RunGroup) -> Section | None:
     """Mean and spread of what was run with several seeds."""
-    several = [variant for variant in group.variants if len(variant.runs) > 1]
+    several = [variant for variant in group.variants if variant.several]
     if not several:
         return None
     rows = []
@@ -119,8 +126,10 @@ def _results_note(group: RunGroup, protocol: str) -> str:
     ranked = f"; every target ranked among {describe_protocol(protocol)}" if protocol else ""
     held_out = f"; examples {group.split}" if group.split else ""
     note = f"Mean over users with its 95 % bootstrap interval{ranked}{held_out}. "
-    if any(len(variant.runs) > 1 for variant in group.variants):
-        note += "Of what was run with several seeds: the mean of the runs, with the least and the greatest. "
+    if group.pooled:
+        note += f"{OVER_SEEDS} "
+    if any(variant.several and variant.per_user is None for variant in group.variants):
+        note += "Of several seeds whose users' values are not known: the mean of the runs, the least and the greatest. "
     note += "Tied scores count as the mean over all orders. The best mean of each column is bold."
     if len(group.variants) > 1 and any("inputs" in run.manifest for run in group.runs):
         note += " A model that runs have from the same inputs is one, and stands there once, under the first of them."

@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import polars as pl
-
 from trsr.config import TUNED, short_key
 from trsr.evaluation.comparisons import ORACLE, Comparison
 from trsr.evaluation.evaluate import CHANCE, Metrics
 from trsr.evaluation.protocol import describe_protocol
 from trsr.evaluation.run_files import RunFiles
-from trsr.evaluation.seeds import SeedSpread, spread_over_seeds
 from trsr.evaluation.table import metric_columns
+from trsr.evaluation.variants import SEEDS, Variant
 
-SEEDS = ("seed", "training.seed", "evaluation.seed")
 NAMES = {"name", "data.path"}
 MODELS = {"methods", "baselines", "untuned"}
 MEASURING = ("evaluation.", "checks.", "mixes.")
@@ -32,36 +29,6 @@ LONGEST = 3
 """Runs that differ in more settings than this are called by their folders."""
 
 BETWEEN = " · "
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Runs that differ in their seeds only; `settings` are the values of what varies in the group."""
-
-    label: str
-    settings: Mapping[str, Any]
-    runs: Sequence[RunFiles]
-
-    @cached_property
-    def metrics(self) -> Metrics:
-        """Of one run as it is; of several the mean over them, with the least and the greatest as bounds."""
-        if len(self.runs) == 1:
-            return self.runs[0].metrics
-        return {
-            model: {name: {"mean": one.mean, "low": one.low, "high": one.high} for name, one in spreads.items()}
-            for model, spreads in self.spread.items()
-        }
-
-    @property
-    def seeds(self) -> list[str]:
-        """The seed of every run: the first kind of seed in which they differ."""
-        kinds = [[str(run.settings.get(key, "?")) for run in self.runs] for key in SEEDS]
-        return next((seeds for seeds in kinds if len(set(seeds)) > 1), kinds[0])
-
-    @cached_property
-    def spread(self) -> dict[str, dict[str, SeedSpread]]:
-        """How much the results owe to the seeds."""
-        return spread_over_seeds([_means(run.metrics) for run in self.runs])
 
 
 @dataclass(frozen=True)
@@ -90,6 +57,16 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Tested:
+    """A paired test, the variant it is of and its first run; `label` tells it from those of others."""
+
+    label: str
+    variant: Variant
+    run: RunFiles
+    test: Comparison
+
+
+@dataclass(frozen=True)
 class RunGroup:
     """Runs of the same data and the same protocol. `varied` are the settings they differ in, with all values."""
 
@@ -100,11 +77,7 @@ class RunGroup:
     @cached_property
     def labelled(self) -> list[tuple[str, RunFiles]]:
         """Every run with what tells it from the others, empty where it is alone."""
-        return [
-            (f"{variant.label}, seed {seed}".removeprefix(", ") if len(variant.runs) > 1 else variant.label, run)
-            for variant in self.variants
-            for seed, run in zip(variant.seeds, variant.runs, strict=True)
-        ]
+        return [one for variant in self.variants for one in _labelled(variant)]
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -131,15 +104,26 @@ class RunGroup:
         firsts = [[c for c in columns if c.startswith(f"{kind}@")][:1] for kind in ("recall", "mrr")]
         return [column for first in firsts for column in first] or [self.lead]
 
-    def comparisons(self, metric: str) -> list[tuple[str, RunFiles, Comparison]]:
-        """The paired tests of every run in a metric, with the label of the run; one that runs share is told once."""
-        found = dict[tuple[str, ...], tuple[str, RunFiles, Comparison]]()
-        for label, run in self.labelled:
-            for one in run.comparisons:
-                if one.metric == metric:
-                    keys = [_key(run, model) for model in (one.model, one.against)]
-                    found.setdefault((one.model, one.against, *keys), (label, run, one))
+    def comparisons(self, metric: str) -> list[Tested]:
+        """The paired tests in a metric; one that runs share is told once.
+
+        Of several seeds those of the users' means over them, or where these are not known those of every seed.
+        """
+        found = dict[tuple[str, ...], Tested]()
+        for variant in self.variants:
+            whole = variant.comparisons
+            parts = [(variant.label, variant.runs, whole)] if whole is not None else _by_seed(variant)
+            for label, runs, tests in parts:
+                for test in tests:
+                    if test.metric == metric:
+                        keys = [_key(run, model) for run in runs for model in (test.model, test.against)]
+                        found.setdefault((test.model, test.against, *keys), Tested(label, variant, runs[0], test))
         return list(found.values())
+
+    @property
+    def pooled(self) -> bool:
+        """Whether some rows and tests are those of users' means over several seeds."""
+        return any(variant.several and variant.per_user is not None for variant in self.variants)
 
     @property
     def same_candidates(self) -> bool:
@@ -251,6 +235,20 @@ def _labels(parts: Sequence[Sequence[RunFiles]], varied: Mapping[str, list[Any]]
     return [name if copies[name] == 1 else str(part[0].path) for name, part in zip(names, parts, strict=True)]
 
 
+def _labelled(variant: Variant) -> list[tuple[str, RunFiles]]:
+    """The runs of a variant with what tells them from others."""
+    if not variant.several:
+        return [(variant.label, variant.runs[0])]
+    return [
+        (f"{variant.label}, seed {seed}".removeprefix(", "), run)
+        for seed, run in zip(variant.seeds, variant.runs, strict=True)
+    ]
+
+
+def _by_seed(variant: Variant) -> list[tuple[str, Sequence[RunFiles], Sequence[Comparison]]]:
+    return [(label, [run], run.comparisons) for label, run in _labelled(variant)]
+
+
 def _models(variants: Sequence[Variant]) -> list[str]:
     return list(dict.fromkeys(model for variant in variants for model in variant.metrics))
 
@@ -258,31 +256,23 @@ def _models(variants: Sequence[Variant]) -> list[str]:
 def _rows(model: str, variants: Sequence[Variant]) -> list[Row]:
     having = [variant for variant in variants if model in variant.metrics]
     different = {json.dumps(variant.metrics[model], sort_keys=True) for variant in having}
-    if len(different) == 1:
-        return [Row(model, model, having[0], having[0].metrics[model])]
     first = {_origin(model, variant): variant for variant in reversed(having)}
     own = [variant for variant in having if first[_origin(model, variant)] is variant]
+    if len(different) == 1 or len(own) == 1:
+        return [Row(model, model, having[0], having[0].metrics[model])]
     return [Row(f"{model}{BETWEEN}{variant.label}", model, variant, variant.metrics[model]) for variant in own]
 
 
 def _key(run: RunFiles, model: str) -> str:
-    """What a model was made from; where that is not known, the run's own."""
-    return run.model_key(model) or str(run.path)
+    """What a model was made from; chance is made of the candidates; where that is not known, the run's own."""
+    known = run.model_key(model) if model != CHANCE or run.candidates is None else f"{run.candidates}"
+    return known or str(run.path)
 
 
 def _origin(model: str, variant: Variant) -> str:
     """The same for variants that share a model and measure the same of it; where that is not known, their own."""
     keys = {_key(run, model) for run in variant.runs}
     return json.dumps([sorted(keys), sorted(variant.metrics[model])])
-
-
-def _means(metrics: Metrics) -> pl.DataFrame:
-    """The means of a run as a frame of one user, which has the same means."""
-    rows = [
-        {"model": model, "user_id": ""} | {name: interval["mean"] for name, interval in values.items()}
-        for model, values in metrics.items()
-    ]
-    return pl.DataFrame(rows)
 
 
 def _mean(metrics: Mapping[str, Mapping[str, float]], name: str) -> float:

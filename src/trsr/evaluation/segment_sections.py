@@ -31,7 +31,7 @@ def segments_section(group: RunGroup) -> Section | None:
         parts = [one for row in rows for one in row.run.segments.values() if one.group == kind]
         buckets = list(dict.fromkeys(one.bucket for one in sorted(parts, key=lambda one: one.low)))
         values = {row.label: [_value(row, kind, bucket, metric) for bucket in buckets] for row in rows}
-        shown = [(row.label, values[row.label]) for row in _shown(rows) if any(values[row.label])]
+        shown = [(_name(row), values[row.label]) for row in _shown(rows) if any(values[row.label])]
         title, counted = TITLES.get(kind, (kind, kind))
         if len(buckets) == 1:
             alone.append(f"by {title}, {buckets[0]} ({counted})")
@@ -65,7 +65,13 @@ def _shown(rows: Sequence[Row]) -> list[Row]:
         *[row for row in models if row.model == RECENT][:1],
     ]
     best = [*asked, *(row for row in models if row not in asked)][: STYLES - 1]
-    return [row for row in rows if row.model == CHANCE or row in best]
+    chance = [row for row in rows if row.model == CHANCE][:1]
+    return [row for row in rows if row in (*chance, *best)]
+
+
+def _name(row: Row) -> str:
+    """As in the table; there is one chance, which has a style of its own."""
+    return CHANCE if row.model == CHANCE else row.label
 
 
 def _segment(row: Row, kind: str, bucket: str) -> Segment | None:

@@ -32,14 +32,12 @@ def setting_tests(group: RunGroup) -> list[Comparison]:
 
 
 def _frame(row: Row, metric: str) -> pl.DataFrame | None:
-    """The values of a row by user, under its label; None where a run of it does not tell them."""
-    frames = [run.per_user for run in row.variant.runs if row.model in run.metrics]
-    known = [frame.filter(pl.col("model") == row.model) for frame in frames if frame is not None]
-    if len(known) < len(frames) or any(metric not in frame.columns for frame in known):
+    """The values of a row by user, under its label; None where they are not told."""
+    values = row.variant.per_user
+    if values is None or metric not in values.columns or row.model not in values["model"]:
         return None
-    values = pl.concat([frame.select("user_id", metric) for frame in known])
-    means = values.group_by("user_id", maintain_order=True).agg(pl.col(metric).mean())
-    return means.select(pl.lit(row.label).alias("model"), "user_id", metric)
+    own = values.filter(pl.col("model") == row.model)
+    return own.select(pl.lit(row.label).alias("model"), "user_id", metric)
 
 
 def _same_users(frames: Sequence[pl.DataFrame]) -> bool:

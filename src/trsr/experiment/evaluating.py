@@ -20,7 +20,7 @@ def evaluate_run(folder: RunFolder, tasks: Tasks, config: ExperimentConfig) -> N
     evaluation = evaluate(tasks.candidates[TEST], scores, config.evaluation)
     folder.write_json("metrics.json", evaluation.metrics)
     folder.write_json("segments.json", measure_segments(evaluation, quantities(tasks), config.evaluation))
-    compared = compare_run(evaluation, config.evaluation, config.mixes)
+    compared = compare_run(evaluation.metrics, evaluation.per_user, config.evaluation, config.mixes)
     folder.write_json("comparisons.json", [asdict(comparison) for comparison in compared])
     folder.write_table("per_user.parquet", evaluation.per_user)
 
