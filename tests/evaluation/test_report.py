@@ -122,7 +122,7 @@ HELPS = COMPARISON | {"metric": "mrr@3/u20", "model": "trsr-recurrent", "against
 
 
 def test_the_report_says_whether_the_summary_helps_by_how_much_and_at_what_cost(full_run):
-    write_json(full_run / "metrics.json", RECENT)
+    write_json(full_run / "metrics.json", RECENT | {"trsr-none": METRICS["popularity"]})
     others = [HELPS | {"against": "popularity"}, HELPS | {"metric": "recall@3/u20"}, HELPS | {"model": "trsr-mix"}]
     others += [HELPS | {"model": "trsr-extractive"}]  # of which metrics.json knows nothing
     write_json(full_run / "comparisons.json", [*others, HELPS | {"against": "trsr-none", "p_holm": 0.3}, HELPS])

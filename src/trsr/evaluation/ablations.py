@@ -7,7 +7,7 @@ from typing import Any
 
 from trsr.config import TUNED, short_key
 from trsr.evaluation.comparisons import CONTROLS, WITH_SUMMARY
-from trsr.evaluation.result_sections import comparison_header, comparison_row
+from trsr.evaluation.result_sections import OVER_SEEDS, comparison_header, comparison_row
 from trsr.evaluation.run_groups import BETWEEN, RunGroup, settings_text, value_text
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.series import STYLES, Value, bucket_plot
@@ -72,8 +72,7 @@ def ablation_section(group: RunGroup) -> Section | None:
     if tests:
         note += (
             " The tests take every model with that of the first run, user by user, as under “Is it better?”, and are "
-            "corrected together; what two runs share is one model and not tested; over several seeds, a user's value "
-            "is the mean."
+            f"corrected together; what two runs share is one model and not tested. {OVER_SEEDS}"
         )
     return Section("What the settings do", note, tables=tables, figures=figures)
 
@@ -88,7 +87,7 @@ def _lines(group: RunGroup, key: str, values: list[Any]) -> list[Line]:
     for variants in alike.values():
         rest = settings_text({other: variants[0].settings[other] for other in others if len(alike) > 1}, others)
         for model in models:
-            means = [_value(variants, key, value, model, group.lead) for value in values]
+            means = [_value(group, variants, (key, value), model) for value in values]
             if len({mean for mean in means if mean is not None}) > 1:
                 found.append(Line(f"{model}{BETWEEN}{rest}" if rest else model, means))
     return found
@@ -125,11 +124,12 @@ def _in_metric(variant: Variant, model: str, metric: str) -> Value | None:
     return None if interval is None else Value(**interval)
 
 
-def _value(variants: list[Variant], key: str, value: Any, model: str, metric: str) -> Value | None:
-    for variant in variants:
-        if variant.settings[key] == value and (found := _in_metric(variant, model, metric)):
-            return found
-    return None
+def _value(group: RunGroup, variants: list[Variant], setting: tuple[str, Any], model: str) -> Value | None:
+    """The mean of a model in the runs with one value of a setting, as it stands in the table of results."""
+    key, value = setting
+    having = [variant for variant in variants if variant.settings[key] == value and model in variant.metrics]
+    found = (_in_metric(group.standing(model, variant), model, group.lead) for variant in having)
+    return next((one for one in found if one is not None), None)
 
 
 def _cells(line: Line) -> TableRow:

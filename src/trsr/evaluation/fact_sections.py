@@ -8,6 +8,7 @@ from trsr.evaluation.run_files import Check, RunFiles
 from trsr.evaluation.run_groups import RunGroup, settings_text, value_text
 from trsr.evaluation.sections import Cell, Detail, Section, Table, TableRow
 from trsr.evaluation.table import UNKNOWN
+from trsr.evaluation.variants import SEEDS
 
 GOOD = {"ok", "pass", "passed"}
 MANY = 6
@@ -27,10 +28,10 @@ def runs_section(groups: Sequence[RunGroup], left_out: Sequence[LeftOut]) -> Sec
                 rows.append([run.name, *where, told or UNKNOWN, seed, Cell("done", tone="good")])
     for one in left_out:
         order = [key for group in groups for key in group.varied if key in one.settings]
-        keys = dict.fromkeys([*order, *(key for key in one.settings if key != "seed")])
+        keys = dict.fromkeys([*order, *(key for key in one.settings if key not in SEEDS)])
         told = settings_text({key: one.settings[key] for key in keys}, list(keys))
         where = [UNKNOWN] if len(groups) > 1 else []
-        seed = value_text(one.settings["seed"]) if "seed" in one.settings else UNKNOWN
+        seed = next((value_text(one.settings[key]) for key in SEEDS if key in one.settings), UNKNOWN)
         state = Cell(one.state, one.reason, "attention")
         rows.append([one.place, *where, told or UNKNOWN, seed, state])
     header = ["run", *(["part"] if len(groups) > 1 else []), "settings that vary", "seed", "state"]
@@ -131,6 +132,7 @@ def _facts(run: RunFiles) -> dict[str, str]:
     found = {
         "run again": f"trsr run {shlex.quote((run.path / 'config.yaml').as_posix())} --out NEW" if run.config else None,
         "seed": run.settings.get("seed", manifest.get("seed")),
+        "seed of training": run.settings.get("training.seed"),
         "trsr": machine.get("trsr"),
         "commit": manifest.get("commit"),
         "with": ", ".join(f"{name} {machine[name]}" for name in LIBRARIES if name in machine),

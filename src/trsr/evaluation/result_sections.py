@@ -9,10 +9,13 @@ from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.seeds import SeedSpread
 from trsr.evaluation.table import UNKNOWN, best_models, metric_columns, number, shared_protocol, with_bounds
 
+NOT_FOR_RUNS = "The tests of a run, or of seeds together, are corrected for each other, and not for the number of runs."
+
 PLOTTED = 16
 """Rows of an interval plot; a long table has more."""
 
-OVER_SEEDS = "Of several seeds, a user's value is the mean over them."
+OVER_SEEDS = "Of several seeds, a user's value is the mean over those that it was tested with."
+"""Said where rows or tests are those of users' means."""
 
 COMPARED = 40
 """Comparisons of several runs that are shown in two metrics; more are shown in one."""
@@ -63,7 +66,7 @@ def results_section(group: RunGroup) -> Section:
 
 
 def comparisons_section(group: RunGroup) -> Section | None:
-    """The paired tests of every run, in the first recall and mrr."""
+    """The paired tests of every run, or of all seeds together, in the first recall and mrr."""
     found = [one for metric in group.firsts for one in group.comparisons(metric)]
     several = any(one.label for one in found)
     if len(found) > COMPARED and several:
@@ -75,15 +78,14 @@ def comparisons_section(group: RunGroup) -> Section | None:
     note = (
         "Each difference is taken user by user, with its 95 % interval; p is that of a sign-flip test over users, "
         "after Holm’s correction over all comparisons of one kind of metric. “Could show” is the difference that one "
-        f"such test, uncorrected, finds 4 times in 5 with {told} users. "
+        f"such test, uncorrected, finds 4 times in 5 with {told} users."
     )
-    note += (
-        f"{OVER_SEEDS} comparisons.json has the tests of every seed."
-        if group.pooled
-        else "All metrics are in comparisons.json."
-    )
+    if group.pooled:
+        note += f" {OVER_SEEDS} p takes the seeds as given: it is about other users, not about other seeds."
+    if any(run.comparisons for run in group.runs):
+        note += f" {'The tests of each seed' if group.pooled else 'All metrics'} are in comparisons.json."
     if several:
-        note += " Every run corrects its own, and not for the number of runs."
+        note += f" {NOT_FOR_RUNS}"
     rows = [comparison_row(one.test, *([one.label] if several else [])) for one in found]
     table = Table(comparison_header(run=several), rows, caption="Paired tests between models")
     return Section("Is it better?", note, tables=[table])
@@ -96,23 +98,29 @@ def seeds_section(group: RunGroup) -> Section | None:
         return None
     rows = []
     for variant in several:
-        models = sorted(variant.spread, key=lambda name: (name != CHANCE, -variant.spread[name][group.lead].mean))
-        for model in models:
-            spreads = [variant.spread[model][metric] for metric in group.firsts]
+        means = {model: one[group.lead].mean for model, one in variant.spread.items() if group.lead in one}
+        for model in sorted(means, key=lambda name: (name != CHANCE, -means[name])):
+            spreads = [variant.spread[model].get(metric) for metric in group.firsts]
             cells = [cell for one in spreads for cell in _spread_cells(one)]
-            rows.append([model, *([variant.label] if len(group.variants) > 1 else []), str(spreads[0].runs), *cells])
+            counted = str(variant.spread[model][group.lead].runs)
+            rows.append([model, *([variant.label] if len(group.variants) > 1 else []), counted, *cells])
+    if not rows:
+        return None
     seeds = ", ".join(dict.fromkeys(seed for one in several for seed in one.seeds))
     header = [part for metric in group.firsts for part in (f"{metric} mean", "sd", "least to greatest")]
     middle = ["settings"] if len(group.variants) > 1 else []
     note = (
         f"Runs that differ in the seed only, here {seeds}. The sd is that of all that the seed decides: training, and "
-        "where the candidates differ the drawing of those and of test examples. A lead that is smaller than it is none."
+        "where the candidates differ the drawing of those and of test examples. A lead of one seed that is smaller is "
+        "none."
     )
     table = Table(["model", *middle, "runs", *header], rows, caption="Mean and spread over seeds")
     return Section("Several seeds", note, tables=[table])
 
 
-def _spread_cells(one: SeedSpread) -> list[str]:
+def _spread_cells(one: SeedSpread | None) -> list[str]:
+    if one is None:
+        return [UNKNOWN] * 3
     sd = UNKNOWN if one.sd is None else number(one.sd)
     return [number(one.mean), sd, f"{number(one.low)} to {number(one.high)}"]
 
@@ -128,8 +136,11 @@ def _results_note(group: RunGroup, protocol: str) -> str:
     note = f"Mean over users with its 95 % bootstrap interval{ranked}{held_out}. "
     if group.pooled:
         note += f"{OVER_SEEDS} "
-    if any(variant.several and variant.per_user is None for variant in group.variants):
-        note += "Of several seeds whose users' values are not known: the mean of the runs, the least and the greatest. "
+    if any(variant.several and variant.pooled is None for variant in group.variants):
+        note += (
+            "Of several seeds that do not all tell their users' values for the same models: the mean of the runs, with "
+            "the least and the greatest. "
+        )
     note += "Tied scores count as the mean over all orders. The best mean of each column is bold."
     if len(group.variants) > 1 and any("inputs" in run.manifest for run in group.runs):
         note += " A model that runs have from the same inputs is one, and stands there once, under the first of them."

@@ -11,8 +11,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from trsr.config import DataConfig, ExperimentConfig, flat_settings, read_yaml
 from trsr.data.reading import ScannedTable, read_table
 from trsr.errors import DataError
-from trsr.evaluation.comparisons import Comparison
-from trsr.evaluation.evaluate import Metrics
+from trsr.evaluation.comparisons import ORACLE, Comparison
+from trsr.evaluation.evaluate import CHANCE, Metrics
 from trsr.evaluation.intervals import Interval
 
 T = TypeVar("T")
@@ -163,8 +163,10 @@ class RunFiles:
     def model_key(self, model: str) -> str | None:
         """A hash of all that a model was made from, equal for one model in two runs of a grid; None if unknown.
 
-        Of a mix, those of the models in it.
+        Of a mix, those of the models in it; of chance and the oracle, that of the candidates.
         """
+        if model in (CHANCE, ORACLE):
+            return None if self.candidates is None else str(self.candidates)
         parts = self.settings.get(f"mixes.{model}") or [model]
         found = [self.part("inputs").get(part) for part in parts]
         keys = [key for key in found if isinstance(key, str) and key]
@@ -284,4 +286,8 @@ def _per_user(path: Path) -> pl.DataFrame | None:
         return None
     frame = read_table(path)
     _check_columns(path, frame.columns, "model", "user_id")
-    return frame
+    values = frame.drop("model", "user_id")
+    for name, kind in values.schema.items():
+        if not kind.is_numeric():
+            raise DataError(f"{path}: column {name} is {kind}, not numbers; write this file again with `trsr run`")
+    return frame.with_columns(pl.col("user_id").cast(pl.String))

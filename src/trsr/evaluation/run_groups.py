@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -57,7 +57,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Tested:
+class PairedTest:
     """A paired test, the variant it is of and its first run; `label` tells it from those of others."""
 
     label: str
@@ -77,7 +77,7 @@ class RunGroup:
     @cached_property
     def labelled(self) -> list[tuple[str, RunFiles]]:
         """Every run with what tells it from the others, empty where it is alone."""
-        return [one for variant in self.variants for one in _labelled(variant)]
+        return [one for variant in self.variants for one in variant.labelled]
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -104,26 +104,31 @@ class RunGroup:
         firsts = [[c for c in columns if c.startswith(f"{kind}@")][:1] for kind in ("recall", "mrr")]
         return [column for first in firsts for column in first] or [self.lead]
 
-    def comparisons(self, metric: str) -> list[Tested]:
-        """The paired tests in a metric; one that runs share is told once.
+    def comparisons(self, metric: str) -> list[PairedTest]:
+        """The paired tests in a metric; one that runs share is told once, with as many seeds as there are.
 
         Of several seeds those of the users' means over them, or where these are not known those of every seed.
         """
-        found = dict[tuple[str, ...], Tested]()
+        tests, keys = list[PairedTest](), list[Set[tuple[str, ...]]]()
         for variant in self.variants:
-            whole = variant.comparisons
-            parts = [(variant.label, variant.runs, whole)] if whole is not None else _by_seed(variant)
-            for label, runs, tests in parts:
-                for test in tests:
-                    if test.metric == metric:
-                        keys = [_key(run, model) for run in runs for model in (test.model, test.against)]
-                        found.setdefault((test.model, test.against, *keys), Tested(label, variant, runs[0], test))
-        return list(found.values())
+            for label, runs, comparisons in variant.comparisons:
+                for one in comparisons:
+                    if one.metric == metric:
+                        models = one.model, one.against
+                        tests.append(PairedTest(label, variant, runs[0], one))
+                        keys.append({(*models, *(_key(run, model) for model in models)) for run in runs})
+        return [tests[place] for place in _widest(keys)]
+
+    def standing(self, model: str, variant: Variant) -> Variant:
+        """The variant in whose row a model of a variant stands: its own, or one that has it with as many seeds."""
+        rows = [row for row in self.rows if row.model == model]
+        own = _origin(model, variant)
+        return next((row.variant for row in rows if own <= _origin(model, row.variant)), variant)
 
     @property
     def pooled(self) -> bool:
         """Whether some rows and tests are those of users' means over several seeds."""
-        return any(variant.several and variant.per_user is not None for variant in self.variants)
+        return any(variant.pooled is not None for variant in self.variants)
 
     @property
     def same_candidates(self) -> bool:
@@ -217,9 +222,12 @@ def _values(runs: Sequence[RunFiles], key: str) -> list[Any]:
 
 
 def _by_seeds(runs: list[RunFiles]) -> list[list[RunFiles]]:
-    """All together where every run has other seeds, else one by one: then they are copies, not draws."""
-    seeds = {tuple(run.settings.get(key) for key in SEEDS) for run in runs}
-    return [runs] if len(seeds) == len(runs) else [[run] for run in runs]
+    """The first run of every seed together, and any other by itself: it is a copy, not a draw."""
+    first = dict[tuple[Any, ...], RunFiles]()
+    for run in runs:
+        first.setdefault(tuple(run.settings.get(key) for key in SEEDS), run)
+    drawn = list(first.values())
+    return [drawn, *([run] for run in runs if not any(run is one for one in drawn))]
 
 
 def _labels(parts: Sequence[Sequence[RunFiles]], varied: Mapping[str, list[Any]]) -> list[str]:
@@ -232,21 +240,13 @@ def _labels(parts: Sequence[Sequence[RunFiles]], varied: Mapping[str, list[Any]]
     if len(set(names)) < len(names):
         names = [f"{part[0].path.resolve().parent.name}/{part[0].name}" for part in parts]
     copies = Counter(names)
-    return [name if copies[name] == 1 else str(part[0].path) for name, part in zip(names, parts, strict=True)]
+    names = [name if copies[name] == 1 else str(part[0].path) for name, part in zip(names, parts, strict=True)]
+    return [_and_seeds(name, len(part) - 1) for name, part in zip(names, parts, strict=True)]
 
 
-def _labelled(variant: Variant) -> list[tuple[str, RunFiles]]:
-    """The runs of a variant with what tells them from others."""
-    if not variant.several:
-        return [(variant.label, variant.runs[0])]
-    return [
-        (f"{variant.label}, seed {seed}".removeprefix(", "), run)
-        for seed, run in zip(variant.seeds, variant.runs, strict=True)
-    ]
-
-
-def _by_seed(variant: Variant) -> list[tuple[str, Sequence[RunFiles], Sequence[Comparison]]]:
-    return [(label, [run], run.comparisons) for label, run in _labelled(variant)]
+def _and_seeds(name: str, others: int) -> str:
+    """The name of the first run, with how many others differ from it in the seed alone."""
+    return f"{name} + {others} seed{'' if others == 1 else 's'}" if others else name
 
 
 def _models(variants: Sequence[Variant]) -> list[str]:
@@ -256,23 +256,27 @@ def _models(variants: Sequence[Variant]) -> list[str]:
 def _rows(model: str, variants: Sequence[Variant]) -> list[Row]:
     having = [variant for variant in variants if model in variant.metrics]
     different = {json.dumps(variant.metrics[model], sort_keys=True) for variant in having}
-    first = {_origin(model, variant): variant for variant in reversed(having)}
-    own = [variant for variant in having if first[_origin(model, variant)] is variant]
+    own = [having[place] for place in _widest([_origin(model, variant) for variant in having])]
     if len(different) == 1 or len(own) == 1:
-        return [Row(model, model, having[0], having[0].metrics[model])]
+        return [Row(model, model, own[0], own[0].metrics[model])]
     return [Row(f"{model}{BETWEEN}{variant.label}", model, variant, variant.metrics[model]) for variant in own]
 
 
 def _key(run: RunFiles, model: str) -> str:
-    """What a model was made from; chance is made of the candidates; where that is not known, the run's own."""
-    known = run.model_key(model) if model != CHANCE or run.candidates is None else f"{run.candidates}"
-    return known or str(run.path)
+    """What a model was made from; where that is not known, the run's own."""
+    return run.model_key(model) or str(run.path)
 
 
-def _origin(model: str, variant: Variant) -> str:
-    """The same for variants that share a model and measure the same of it; where that is not known, their own."""
-    keys = {_key(run, model) for run in variant.runs}
-    return json.dumps([sorted(keys), sorted(variant.metrics[model])])
+def _origin(model: str, variant: Variant) -> Set[tuple[str, ...]]:
+    """What the model of every seed was made from, and what is measured of it."""
+    return {(_key(run, model), *sorted(variant.metrics[model])) for run in variant.runs}
+
+
+def _widest(sets: Sequence[Set[Any]]) -> list[int]:
+    """The places of the sets that are no part of another one; of equal ones, of the first."""
+    return [
+        place for place, one in enumerate(sets) if one not in sets[:place] and not any(one < other for other in sets)
+    ]
 
 
 def _mean(metrics: Mapping[str, Mapping[str, float]], name: str) -> float:

@@ -35,7 +35,8 @@ def spread_over_seeds(runs: Sequence[pl.DataFrame]) -> dict[str, dict[str, SeedS
         for row in means.iter_rows(named=True):
             metrics = found.setdefault(row.pop("model"), {})
             for metric, mean in row.items():
-                metrics.setdefault(metric, []).append(mean)
+                if mean is not None:
+                    metrics.setdefault(metric, []).append(mean)
     return {model: {metric: _spread(values) for metric, values in metrics.items()} for model, metrics in found.items()}
 
 

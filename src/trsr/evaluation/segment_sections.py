@@ -70,7 +70,7 @@ def _shown(rows: Sequence[Row]) -> list[Row]:
 
 
 def _name(row: Row) -> str:
-    """As in the table; there is one chance, which has a style of its own."""
+    """As in the table, but for the one chance of a chart, which has a style of its own."""
     return CHANCE if row.model == CHANCE else row.label
 
 

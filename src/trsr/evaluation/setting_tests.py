@@ -34,9 +34,9 @@ def setting_tests(group: RunGroup) -> list[Comparison]:
 def _frame(row: Row, metric: str) -> pl.DataFrame | None:
     """The values of a row by user, under its label; None where they are not told."""
     values = row.variant.per_user
-    if values is None or metric not in values.columns or row.model not in values["model"]:
+    own = None if values is None else values.filter(pl.col("model") == row.model)
+    if own is None or own.is_empty() or metric not in own.columns:
         return None
-    own = values.filter(pl.col("model") == row.model)
     return own.select(pl.lit(row.label).alias("model"), "user_id", metric)
 
 

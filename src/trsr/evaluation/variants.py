@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 
 from trsr.config import EvaluationConfig
@@ -16,6 +15,13 @@ from trsr.evaluation.seeds import SeedSpread, spread_over_seeds
 from trsr.evaluation.table import UNKNOWN
 
 SEEDS = ("seed", "training.seed", "evaluation.seed")
+
+
+class UserMeans(NamedTuple):
+    """What several seeds come to, as of one run: metrics, and the users' means over those that tested them."""
+
+    metrics: Metrics
+    per_user: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -34,21 +40,44 @@ class Variant:
     @property
     def seeds(self) -> list[str]:
         """The seed of every run: the first kind of seed in which they differ."""
-        kinds = [[run.settings.get(key, run.manifest.get(key)) for run in self.runs] for key in SEEDS]
-        differing = next((seeds for seeds in kinds if len(set(seeds)) > 1), kinds[0])
-        return [UNKNOWN if seed is None else str(seed) for seed in differing]
+        kinds = [[run.settings.get(key) for run in self.runs] for key in SEEDS]
+        told = next((seeds for seeds in kinds if len(set(seeds)) > 1), kinds[0])
+        return [
+            str(run.manifest.get("seed", UNKNOWN) if seed is None else seed)
+            for run, seed in zip(self.runs, told, strict=True)
+        ]
+
+    @property
+    def labelled(self) -> list[tuple[str, RunFiles]]:
+        """The runs, with what tells them from others."""
+        if not self.several:
+            return [(self.label, self.runs[0])]
+        told = [f"{self.label}, seed {seed}".removeprefix(", ") for seed in self.seeds]
+        return list(zip(told, self.runs, strict=True))
+
+    @cached_property
+    def pooled(self) -> UserMeans | None:
+        """Of several seeds, where every run tells its users' values for the same models and metrics."""
+        known = [values for run in self.runs if (values := _user_values(run)) is not None]
+        if not self.several or len(known) < len(self.runs):
+            return None
+        models, names = list(known[0]), sorted(_metric_names(self.runs[0]))
+        if any(set(run.metrics) != set(models) or _metric_names(run) != set(names) for run in self.runs):
+            return None
+        stacked = {model: pl.concat([values[model].select("user_id", *names) for values in known]) for model in models}
+        tables = {model: frame.select(names).to_numpy() for model, frame in stacked.items()}
+        return UserMeans(*over_users(tables, stacked[models[0]]["user_id"], names, self._evaluation))
 
     @cached_property
     def metrics(self) -> Metrics:
-        """Of one run as it is; of several those of the users' means over the seeds.
+        """Of one run as it is; of several those of the users' means.
 
-        Where the runs do not tell their users' values, the mean over the runs, with the least and the greatest as
-        bounds.
+        Where these are not known, the mean over the runs, with the least and the greatest as bounds.
         """
+        if self.pooled is not None:
+            return self.pooled.metrics
         if not self.several:
             return self.runs[0].metrics
-        if self._pooled is not None:
-            return self._pooled[0]
         return {
             model: {name: {"mean": one.mean, "low": one.low, "high": one.high} for name, one in spreads.items()}
             for model, spreads in self.spread.items()
@@ -56,51 +85,49 @@ class Variant:
 
     @property
     def per_user(self) -> pl.DataFrame | None:
-        """model, user_id and one column per metric; of several seeds the users' means; null where a run has none."""
-        if not self.several:
-            return self.runs[0].per_user
-        return None if self._pooled is None else self._pooled[1]
+        """model, user_id and one column per metric, as far as it is known."""
+        if self.pooled is not None:
+            return self.pooled.per_user
+        return None if self.several else self.runs[0].per_user
 
     @cached_property
-    def comparisons(self) -> list[Comparison] | None:
-        """The paired tests; of several seeds those of the users' means, null where these are not known."""
-        if not self.several:
-            return self.runs[0].comparisons
-        if self._pooled is None:
-            return None
+    def comparisons(self) -> list[tuple[str, Sequence[RunFiles], Sequence[Comparison]]]:
+        """Paired tests with a label and the runs they are of: of all seeds together, or else of each run."""
+        if self.pooled is None:
+            return [(label, [run], run.comparisons) for label, run in self.labelled]
         mixes = [key.removeprefix("mixes.") for key in self.runs[0].settings if key.startswith("mixes.")]
-        return compare_run(*self._pooled, EvaluationConfig(), mixes)
+        return [(self.label, self.runs, compare_run(*self.pooled, self._evaluation, mixes))]
 
     @cached_property
     def spread(self) -> dict[str, dict[str, SeedSpread]]:
         """How much the results owe to the seeds."""
         return spread_over_seeds([_means(run.metrics) for run in self.runs])
 
-    @cached_property
-    def _pooled(self) -> tuple[Metrics, pl.DataFrame] | None:
-        """Metrics and users' values of all seeds, where every run tells the same models in the same metrics."""
-        known = [run.per_user for run in self.runs if run.per_user is not None and _tells_all(run.per_user, run)]
-        if len(known) < len(self.runs) or any(frame.columns != known[0].columns for frame in known):
-            return None
-        models = [frame["model"].unique(maintain_order=True).to_list() for frame in known]
-        if any(set(of_run) != set(models[0]) for of_run in models):
-            return None
-        names = [name for name in known[0].columns if name not in ("model", "user_id")]
-        values = {
-            str(model): pl.concat([frame.filter(pl.col("model") == model).sort("user_id") for frame in known])
-            for model in models[0]
-        }
-        users = next(iter(values.values()))["user_id"]
-        if any(not frame["user_id"].equals(users) for frame in values.values()):
-            return None
-        tables = {model: frame.select(names).to_numpy().astype(np.float64) for model, frame in values.items()}
-        return over_users(tables, users, names, EvaluationConfig())
+    @property
+    def _evaluation(self) -> EvaluationConfig:
+        """With the resamples of the runs, and the seed of the first of them."""
+        settings, usual = self.runs[0].settings, EvaluationConfig()
+        return EvaluationConfig(
+            resamples=settings.get("evaluation.resamples", usual.resamples),
+            seed=settings.get("evaluation.seed", usual.seed),
+        )
 
 
-def _tells_all(per_user: pl.DataFrame, run: RunFiles) -> bool:
-    """Whether the users' values are those of all models and metrics of the run."""
-    names = {name for values in run.metrics.values() for name in values}
-    return set(per_user["model"].unique()) == set(run.metrics) and names <= set(per_user.columns)
+def _metric_names(run: RunFiles) -> set[str]:
+    return {name for values in run.metrics.values() for name in values}
+
+
+def _user_values(run: RunFiles) -> dict[str, pl.DataFrame] | None:
+    """The values of every model of the run in one order of users; null where they are not told in full."""
+    names = _metric_names(run)
+    if run.per_user is None or not names <= set(run.per_user.columns):
+        return None
+    tables = {
+        str(model): frame.sort("user_id")
+        for (model,), frame in run.per_user.partition_by("model", as_dict=True, maintain_order=True).items()
+    }
+    users = [frame["user_id"] for frame in tables.values()]
+    return tables if set(tables) == set(run.metrics) and all(one.equals(users[0]) for one in users) else None
 
 
 def _means(metrics: Metrics) -> pl.DataFrame:
