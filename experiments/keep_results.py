@@ -7,9 +7,9 @@ weights of mixes; of a grid the report, its record, and manifest and metrics of 
 left out, for they show data.
 """
 
+import argparse
 import json
 import re
-import sys
 from pathlib import Path
 
 from trsr.config import RECORD
@@ -55,5 +55,11 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        main(Path(argument))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of finished runs and of grids")
+    folders = parser.parse_args().folders
+    for folder in folders:
+        if not any((folder / name).exists() for name in (RECORD, "metrics.json")):
+            parser.error(f"{folder}: no finished run and no grid; give a folder that `trsr run` has made")
+    for folder in folders:
+        main(folder)
