@@ -3,7 +3,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from trsr.evaluation.table import metric_columns, rich_table
+from trsr.evaluation.table import best_models, metric_columns, number, rich_table
 
 NAMES = [f"{kind}@{k}/u20" for kind in ("hit", "ndcg", "mrr", "recall") for k in (10, 3, 5)] + ["auc/u20"]
 
@@ -63,3 +63,16 @@ def test_terminal_cells_are_mean_and_half_width_and_markup_in_names_is_text():
 def test_columns_of_different_protocols_are_told_apart():
     lines = printed(rich_table(make_metrics("chance", names=["recall@3/u20", "recall@3/i~37"]))).splitlines()
     assert sum(line.split() == ["model", "/i~37", "/u20"] for line in lines) == 1
+
+
+def test_means_that_differ_in_their_last_bits_are_both_the_best():
+    values = {"a": (0.4 + 1.4 / 3 + 0.4) / 3, "b": (1.4 / 3 + 0.4 + 0.4) / 3, "c": 0.42}
+    values["b"] += 1e-16  # on whatever machine
+    assert best_models({model: {"auc": {"mean": mean}} for model, mean in values.items()}, "auc") == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(-3e-17, ".000"), (-0.0004, "-.000"), (0.0, ".000"), (1.0, "1.000"), (-0.25, "-.250")]
+)
+def test_a_zero_has_no_sign(value, told):
+    assert number(value) == told

@@ -12,7 +12,7 @@ from trsr.evaluation.run_groups import BETWEEN, RunGroup, settings_text, value_t
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.series import STYLES, Value, bucket_plot
 from trsr.evaluation.setting_tests import setting_tests
-from trsr.evaluation.table import UNKNOWN, number
+from trsr.evaluation.table import ROUNDING, UNKNOWN, number
 from trsr.evaluation.variants import SEEDS, Variant
 
 WIDEST = 8
@@ -136,6 +136,6 @@ def _cells(line: Line) -> TableRow:
     return [
         UNKNOWN
         if value is None
-        else Cell(number(value.mean), value.bounds, tone="best" if value.mean == line.best else "")
+        else Cell(number(value.mean), value.bounds, tone="best" if value.mean >= line.best - ROUNDING else "")
         for value in line.values
     ]

@@ -14,6 +14,9 @@ KINDS = ["recall", "mrr", "ndcg", "hit", "auc"]
 UNKNOWN = "–"
 SHOWN_CUTS = {"recall": 3, "mrr": 3, "ndcg": 1, "auc": 1}
 
+ROUNDING = 1e-9
+"""Means that differ by less are equal but for the order in which they were added up."""
+
 
 def metric_columns(metrics: Metrics, *, full: bool = False) -> list[str]:
     """Names of the metrics to show, in order.
@@ -34,9 +37,9 @@ def model_rows(metrics: Metrics) -> list[str]:
 
 
 def best_models(metrics: Metrics, column: str) -> set[str]:
-    """The models with the highest mean of one metric."""
+    """The models with the highest mean of one metric, but for what rounding does to the last bits of a mean."""
     means = {model: values[column]["mean"] for model, values in metrics.items() if column in values}
-    return {model for model, mean in means.items() if mean == max(means.values())}
+    return {model for model, mean in means.items() if mean >= max(means.values()) - ROUNDING}
 
 
 def shared_protocol(columns: Iterable[str]) -> str:
@@ -68,8 +71,11 @@ def rich_table(metrics: Metrics, *, full: bool = False) -> Table:
 
 
 def number(value: float) -> str:
-    """Three decimals without the leading zero, as metrics are printed in this field: `.385`, `1.000`."""
-    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
+    """Three decimals without the leading zero, as metrics are printed in this field: `.385`, `1.000`.
+
+    A zero has no sign, but `-.000` is a small negative number.
+    """
+    return re.sub(r"^(-?)0\.", r"\1.", f"{0.0 if abs(value) < ROUNDING else value:.3f}")
 
 
 def with_bounds(interval: dict[str, float] | None) -> str:
