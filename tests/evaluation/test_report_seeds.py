@@ -138,10 +138,13 @@ def test_a_mix_is_held_against_the_best_mix_of_baselines_over_seeds_too(tmp_path
     assert against == {"popularity", "mix", "trsr-recent"}
 
 
-def test_the_resamples_of_runs_are_those_of_their_users_means(tmp_path):
-    few = page_of(*training_seeds(tmp_path / "few", 0.0, 0.1, evaluation={"resamples": 100, "seed": 3}))
-    many = page_of(*training_seeds(tmp_path / "many", 0.0, 0.1))
-    assert cells(section(few, "Results"))[2] != cells(section(many, "Results"))[2]
+@pytest.mark.parametrize("changed_alone", [{"resamples": 100}, {"seed": 99}])
+def test_the_resamples_of_runs_are_those_of_their_users_means(tmp_path, changed_alone):
+    usual = page_of(*training_seeds(tmp_path / "usual", 0.0, 0.1))
+    other = page_of(*training_seeds(tmp_path / "other", 0.0, 0.1, evaluation=changed_alone))
+    rows = [[row for row in cells(section(page, "Results")) if row[0] == "trsr-recurrent"] for page in (usual, other)]
+    assert rows[0] != rows[1]
+    assert rows[0][0][1][:4] == rows[1][0][1][:4]
 
 
 def test_seeds_of_one_setting_beside_other_settings_leave_bounds_one_row(tmp_path):
@@ -158,7 +161,7 @@ def test_seeds_of_one_setting_beside_other_settings_leave_bounds_one_row(tmp_pat
         write_json(run / "metrics.json", metrics | {"oracle": dict.fromkeys(metrics["chance"], interval(0.7))})
     names = named(cells(section(page_of(*runs), "Results").split("</table>")[0]))
     assert [names.count(one) for one in ("chance", "oracle", "popularity")] == [1, 1, 1]
-    assert "trsr-recurrent · learning_rate 0.001" in names
+    assert "trsr-recurrent · learning_rate 0.001 + 2 seeds" in names
     assert len(names) == 3 + 2 * 4
 
 
@@ -191,7 +194,46 @@ def test_a_cell_that_has_one_of_the_seeds_is_no_setting_of_its_own(tmp_path):
     varied = {row[0] for row in part if row[0].startswith("trsr-recurrent")}
     assert varied == {"trsr-recurrent", "trsr-recurrent · template other"}
     tests = [row for row in cells(section(page, "Is it better?")) if row[0] == "trsr-recent" and row[3] == "mrr@3/u20"]
-    assert [row[1:3] for row in tests] == [["template none", "popularity"]]
+    assert [row[1:3] for row in tests] == [["template none + 1 seed", "popularity"]]
+
+
+def test_settings_are_tested_over_the_seeds_that_both_have(tmp_path):
+    """The mean over all seeds of one side beside one lucky seed of the other is no fair pair."""
+    runs = training_seeds(tmp_path / "base", 0.0, 0.1, 0.2)
+    cell = training_seeds(tmp_path / "cell", 0.1, made="cell", training__loss="answer")  # the first seed
+    for order in ((*runs, *cell), (*cell, *runs)):
+        page = text(page_of(*order))
+        rows = cells(section(page, "What the settings do"))
+        [test] = [row for row in rows if row[0].startswith("trsr-recurrent") and "mrr@3/u20" in row]
+        assert test[3].removeprefix("-") in (".150 [.125, .175]", ".150 [-.175, -.125]")
+        assert "a test is over those that both have" in page
+
+
+def test_a_first_run_that_has_one_of_the_seeds_is_still_what_others_are_tested_with(tmp_path):
+    seeds = training_seeds(tmp_path / "seeds", 0.0, 0.1, 0.2)
+    first = training_seeds(tmp_path / "first", 0.0, untuned=False)
+    cell = training_seeds(tmp_path / "cell", 0.1, made="cell", training__loss="answer")
+    rows = cells(section(page_of(*first, *cell, *seeds), "What the settings do"))
+    tests = [row for row in rows if row[0] == "trsr-recurrent · cell/seed7" and row[2:3] == ["mrr@3/u20"]]
+    assert [row[3] for row in tests] == [".150 [.125, .175]"]
+
+
+def test_one_model_of_unknown_origin_has_one_row_though_seeds_are_added_up_in_another_order(tmp_path):
+    runs = training_seeds(tmp_path / "base", 0.0, 0.1, 0.2)
+    runs += training_seeds(tmp_path / "cell", 0.1, made="cell", training__loss="answer")
+    for run in runs:
+        write_json(run / "manifest.json", MANIFEST)
+        values, metrics = pl.read_parquet(run / "per_user.parquet"), json.loads((run / "metrics.json").read_text())
+        third = pl.when(pl.col("model") == "popularity").then(0.1 + pl.col("mrr@3/u20") / 1.5)
+        values.with_columns(third.otherwise(pl.col("mrr@3/u20")).alias("mrr@3/u20")).write_parquet(
+            run / "per_user.parquet"
+        )
+        mean = 0.1 + 0.25 / 1.5
+        metrics["popularity"] = {"recall@3/u20": dict.fromkeys(("mean", "low", "high"), 0.25)}
+        metrics["popularity"]["mrr@3/u20"] = dict.fromkeys(("mean", "low", "high"), mean)
+        write_json(run / "metrics.json", metrics)
+    names = named(cells(section(page_of(*runs), "Results").split("</table>")[0]))
+    assert names.count("popularity") == 1
 
 
 def test_the_order_of_seeds_does_not_make_a_shared_test_another_one(tmp_path):
@@ -214,7 +256,8 @@ def test_a_setting_with_seeds_beside_a_run_with_other_cut_offs(tmp_path):
     runs = training_seeds(tmp_path, 0.0, 0.1)
     other = {model: {"recall@1/u20": interval(0.1), "mrr@1/u20": interval(0.1)} for model in METRICS}
     runs.append(write_run(tmp_path / "one", other, changed(SETTINGS, evaluation={"ks": [1]})))
-    assert "seed7 + 1 seed" in page_of(*runs)
+    rows = cells(section(page_of(*runs), "Several seeds"))
+    assert [row[3:6] for row in rows if row[0] == "trsr-recurrent"] == [[".375", ".106", ".300 to .450"]]
 
 
 def test_seeds_with_other_users_are_pooled_by_user(tmp_path):

@@ -7,13 +7,13 @@ from typing import Any
 
 from trsr.config import TUNED, short_key
 from trsr.evaluation.comparisons import CONTROLS, WITH_SUMMARY
-from trsr.evaluation.result_sections import OVER_SEEDS, comparison_header, comparison_row
+from trsr.evaluation.result_sections import comparison_header, comparison_row
 from trsr.evaluation.run_groups import BETWEEN, RunGroup, settings_text, value_text
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.series import STYLES, Value, bucket_plot
 from trsr.evaluation.setting_tests import setting_tests
 from trsr.evaluation.table import ROUNDING, UNKNOWN, number
-from trsr.evaluation.variants import SEEDS, Variant
+from trsr.evaluation.variants import Variant, seed_of
 
 WIDEST = 8
 """Values of a setting beside each other."""
@@ -72,8 +72,13 @@ def ablation_section(group: RunGroup) -> Section | None:
     if tests:
         note += (
             " The tests take every model with that of the first run, user by user, as under “Is it better?”, and are "
-            f"corrected together; what two runs share is one model and not tested. {OVER_SEEDS}"
+            "corrected together; what two runs share is one model and not tested."
         )
+        if any(variant.several for variant in group.variants):
+            note += (
+                " A point is the mean over the seeds of its runs; a test is over those that both have, as far as there "
+                "are such, and takes the seeds as given."
+            )
     return Section("What the settings do", note, tables=tables, figures=figures)
 
 
@@ -98,7 +103,7 @@ def _by_summary(group: RunGroup) -> list[Line]:
     alike = defaultdict[str, list[Variant]](list)
     for variant in group.variants:
         if variant.runs[0].settings:  # what is not known is not alike
-            seeds = sorted(str([run.settings.get(key) for key in SEEDS]) for run in variant.runs)
+            seeds = sorted(str(seed_of(run)) for run in variant.runs)
             alike[json.dumps([*variant.settings.values(), seeds], default=str)].append(variant)
     found = []
     for variants in alike.values():

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trsr.config import TUNED
+from trsr.evaluation.result_sections import FIRST_SEED
 from trsr.evaluation.run_files import RunFiles
 from trsr.evaluation.run_groups import Row, RunGroup
 from trsr.evaluation.sections import Figure, Section, Table
@@ -203,6 +204,8 @@ def _note(group: RunGroup) -> str:
         note += " Where a run does not tell the tokens of its summaries by method, they are shared out by calls."
     if len(group.variants) > 1:
         note += " They show every model in its best run."
+    if any(variant.several for variant in group.variants):
+        note += f" {FIRST_SEED}"
     if any("taken" in run.manifest for run in group.runs):
         note += " What a cell of a grid took over from another cell has no seconds."
     return note

@@ -8,7 +8,7 @@ from trsr.evaluation.run_files import Check, RunFiles
 from trsr.evaluation.run_groups import RunGroup, settings_text, value_text
 from trsr.evaluation.sections import Cell, Detail, Section, Table, TableRow
 from trsr.evaluation.table import UNKNOWN
-from trsr.evaluation.variants import SEEDS
+from trsr.evaluation.variants import SEEDS, seeds_of
 
 GOOD = {"ok", "pass", "passed"}
 MANY = 6
@@ -22,10 +22,10 @@ def runs_section(groups: Sequence[RunGroup], left_out: Sequence[LeftOut]) -> Sec
     rows = list[TableRow]()
     for number, group in enumerate(groups, 1):
         where = [str(number)] if len(groups) > 1 else []
-        for variant in group.variants:
-            for seed, run in zip(variant.seeds, variant.runs, strict=True):
-                told = _settings_of(run, group)
-                rows.append([run.name, *where, told or UNKNOWN, seed, Cell("done", tone="good")])
+        runs = [run for _, run in group.labelled]
+        for seed, run in zip(seeds_of(runs), runs, strict=True):
+            told = _settings_of(run, group)
+            rows.append([run.name, *where, told or UNKNOWN, seed, Cell("done", tone="good")])
     for one in left_out:
         order = [key for group in groups for key in group.varied if key in one.settings]
         keys = dict.fromkeys([*order, *(key for key in one.settings if key not in SEEDS)])

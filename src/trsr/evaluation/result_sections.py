@@ -4,7 +4,7 @@ from trsr.evaluation.charts import interval_plot
 from trsr.evaluation.comparisons import Comparison, p_text
 from trsr.evaluation.evaluate import CHANCE, Metrics
 from trsr.evaluation.protocol import describe_protocol
-from trsr.evaluation.run_groups import RunGroup
+from trsr.evaluation.run_groups import RunGroup, first_of_kinds
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
 from trsr.evaluation.seeds import SeedSpread
 from trsr.evaluation.table import UNKNOWN, best_models, metric_columns, number, shared_protocol, with_bounds
@@ -13,6 +13,9 @@ NOT_FOR_RUNS = "The tests of a run, or of seeds together, are corrected for each
 
 PLOTTED = 16
 """Rows of an interval plot; a long table has more."""
+
+FIRST_SEED = "Of several seeds, the first is shown."
+"""Said where something is told of one run."""
 
 OVER_SEEDS = "Of several seeds, a user's value is the mean over those that it was tested with."
 """Said where rows or tests are those of users' means."""
@@ -96,18 +99,17 @@ def seeds_section(group: RunGroup) -> Section | None:
     several = [variant for variant in group.variants if variant.several]
     if not several:
         return None
-    rows = []
+    told = dict.fromkeys(metric for variant in several for metric in first_of_kinds(variant.metrics))
+    rows, firsts = [], list(told) or [group.lead]
     for variant in several:
-        means = {model: one[group.lead].mean for model, one in variant.spread.items() if group.lead in one}
-        for model in sorted(means, key=lambda name: (name != CHANCE, -means[name])):
-            spreads = [variant.spread[model].get(metric) for metric in group.firsts]
+        means = {model: one[firsts[-1]].mean for model, one in variant.spread.items() if firsts[-1] in one}
+        for model in sorted(variant.spread, key=lambda name: (name != CHANCE, -means.get(name, 0.0))):
+            spreads = [variant.spread[model].get(metric) for metric in firsts]
+            counted = max((one.runs for one in spreads if one is not None), default=0)
             cells = [cell for one in spreads for cell in _spread_cells(one)]
-            counted = str(variant.spread[model][group.lead].runs)
-            rows.append([model, *([variant.label] if len(group.variants) > 1 else []), counted, *cells])
-    if not rows:
-        return None
+            rows.append([model, *([variant.label] if len(group.variants) > 1 else []), str(counted), *cells])
     seeds = ", ".join(dict.fromkeys(seed for one in several for seed in one.seeds))
-    header = [part for metric in group.firsts for part in (f"{metric} mean", "sd", "least to greatest")]
+    header = [part for metric in firsts for part in (f"{metric} mean", "sd", "least to greatest")]
     middle = ["settings"] if len(group.variants) > 1 else []
     note = (
         f"Runs that differ in the seed only, here {seeds}. The sd is that of all that the seed decides: training, and "
@@ -143,7 +145,10 @@ def _results_note(group: RunGroup, protocol: str) -> str:
         )
     note += "Tied scores count as the mean over all orders. The best mean of each column is bold."
     if len(group.variants) > 1 and any("inputs" in run.manifest for run in group.runs):
-        note += " A model that runs have from the same inputs is one, and stands there once, under the first of them."
+        note += (
+            " A model that runs have from the same inputs is one, and stands there once, under the run with the most "
+            "seeds, of equals the first."
+        )
     if len(group.variants) > 1 and not group.same_candidates:
         note += (
             " The runs do not rank the same candidates, so differences between runs are also those of who was asked."

@@ -12,8 +12,8 @@ from trsr.evaluation.comparisons import ORACLE, Comparison
 from trsr.evaluation.evaluate import CHANCE, Metrics
 from trsr.evaluation.protocol import describe_protocol
 from trsr.evaluation.run_files import RunFiles
-from trsr.evaluation.table import metric_columns
-from trsr.evaluation.variants import SEEDS, Variant
+from trsr.evaluation.table import ROUNDING, metric_columns
+from trsr.evaluation.variants import SEEDS, Variant, seed_of
 
 NAMES = {"name", "data.path"}
 MODELS = {"methods", "baselines", "untuned"}
@@ -33,7 +33,7 @@ BETWEEN = " · "
 
 @dataclass(frozen=True)
 class Row:
-    """One model of one variant, of the first of those that share it, or of all where its results are the same."""
+    """One model of one variant: of those that share it, the one with most seeds, of equals the first."""
 
     label: str
     model: str
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """A paired test, the variant it is of and its first run; `label` tells it from those of others."""
+    """A paired test, its variant, and the run it is of (of users' means the first); `label` tells it from others."""
 
     label: str
     variant: Variant
@@ -100,9 +100,7 @@ class RunGroup:
     @cached_property
     def firsts(self) -> list[str]:
         """The first recall and the first mrr, for what has room for a few metrics only."""
-        columns = metric_columns(self.metrics)
-        firsts = [[c for c in columns if c.startswith(f"{kind}@")][:1] for kind in ("recall", "mrr")]
-        return [column for first in firsts for column in first] or [self.lead]
+        return first_of_kinds(self.metrics) or [self.lead]
 
     def comparisons(self, metric: str) -> list[PairedTest]:
         """The paired tests in a metric; one that runs share is told once, with as many seeds as there are.
@@ -160,6 +158,13 @@ def group_runs(runs: Sequence[RunFiles]) -> list[RunGroup]:
     return [_group(members) for members in groups.values()]
 
 
+def first_of_kinds(metrics: Metrics) -> list[str]:
+    """The first recall and the first mrr of models, as far as there are such."""
+    columns = metric_columns(metrics)
+    firsts = [[column for column in columns if column.startswith(f"{kind}@")][:1] for kind in ("recall", "mrr")]
+    return [column for first in firsts for column in first]
+
+
 def settings_text(settings: Mapping[str, Any], varied: Sequence[str]) -> str:
     """`loss listwise, lora_r 8`: the last part of a key where that names it alone."""
     return ", ".join(f"{short_key(key, varied)} {value_text(settings[key])}" for key in settings)
@@ -205,10 +210,10 @@ def _group(runs: Sequence[RunFiles]) -> RunGroup:
         rest = {key: value for key, value in run.settings.items() if key not in {*SEEDS, *NAMES}}
         alike[json.dumps(rest, sort_keys=True, default=str) if rest else str(run.path)].append(run)
     parts = [part for members in alike.values() for part in _by_seeds(members)]
-    labels = _labels(parts, varied)
+    names = _names(parts, varied)
     variants = [
-        Variant(label, {key: part[0].settings.get(key) for key in varied}, part)
-        for label, part in zip(labels, parts, strict=True)
+        Variant(name, _and_seeds(name, part, parts), {key: part[0].settings.get(key) for key in varied}, part)
+        for name, part in zip(names, parts, strict=True)
     ]
     return RunGroup(runs, varied, variants)
 
@@ -225,12 +230,12 @@ def _by_seeds(runs: list[RunFiles]) -> list[list[RunFiles]]:
     """The first run of every seed together, and any other by itself: it is a copy, not a draw."""
     first = dict[tuple[Any, ...], RunFiles]()
     for run in runs:
-        first.setdefault(tuple(run.settings.get(key) for key in SEEDS), run)
+        first.setdefault(seed_of(run), run)
     drawn = list(first.values())
     return [drawn, *([run] for run in runs if not any(run is one for one in drawn))]
 
 
-def _labels(parts: Sequence[Sequence[RunFiles]], varied: Mapping[str, list[Any]]) -> list[str]:
+def _names(parts: Sequence[Sequence[RunFiles]], varied: Mapping[str, list[Any]]) -> list[str]:
     if len(parts) == 1:
         return [""]
     told = [settings_text({key: part[0].settings.get(key) for key in varied}, list(varied)) for part in parts]
@@ -240,13 +245,14 @@ def _labels(parts: Sequence[Sequence[RunFiles]], varied: Mapping[str, list[Any]]
     if len(set(names)) < len(names):
         names = [f"{part[0].path.resolve().parent.name}/{part[0].name}" for part in parts]
     copies = Counter(names)
-    names = [name if copies[name] == 1 else str(part[0].path) for name, part in zip(names, parts, strict=True)]
-    return [_and_seeds(name, len(part) - 1) for name, part in zip(names, parts, strict=True)]
+    return [name if copies[name] == 1 else str(part[0].path) for name, part in zip(names, parts, strict=True)]
 
 
-def _and_seeds(name: str, others: int) -> str:
-    """The name of the first run, with how many others differ from it in the seed alone."""
-    return f"{name} + {others} seed{'' if others == 1 else 's'}" if others else name
+def _and_seeds(name: str, part: Sequence[RunFiles], parts: Sequence[Sequence[RunFiles]]) -> str:
+    """The name, and beside variants with fewer or more seeds how many more than one there are."""
+    more = len(part) - 1
+    alike = len({len(one) for one in parts}) == 1
+    return name if alike or not more else f"{name} + {more} seed{'' if more == 1 else 's'}"
 
 
 def _models(variants: Sequence[Variant]) -> list[str]:
@@ -255,11 +261,16 @@ def _models(variants: Sequence[Variant]) -> list[str]:
 
 def _rows(model: str, variants: Sequence[Variant]) -> list[Row]:
     having = [variant for variant in variants if model in variant.metrics]
-    different = {json.dumps(variant.metrics[model], sort_keys=True) for variant in having}
+    different = {json.dumps(_rounded(variant.metrics[model]), sort_keys=True) for variant in having}
     own = [having[place] for place in _widest([_origin(model, variant) for variant in having])]
     if len(different) == 1 or len(own) == 1:
         return [Row(model, model, own[0], own[0].metrics[model])]
     return [Row(f"{model}{BETWEEN}{variant.label}", model, variant, variant.metrics[model]) for variant in own]
+
+
+def _rounded(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
+    """Without the last bits, which depend on the order in which users and seeds were added up."""
+    return {name: [round(bound / ROUNDING) * ROUNDING for bound in one.values()] for name, one in metrics.items()}
 
 
 def _key(run: RunFiles, model: str) -> str:

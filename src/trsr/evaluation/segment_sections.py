@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from trsr.evaluation.comparisons import RECENT, WITH_SUMMARY
 from trsr.evaluation.evaluate import CHANCE
 from trsr.evaluation.intervals import Interval
+from trsr.evaluation.result_sections import FIRST_SEED
 from trsr.evaluation.run_files import Segment
 from trsr.evaluation.run_groups import Row, RunGroup
 from trsr.evaluation.sections import Cell, Figure, Section, Table, TableRow
@@ -52,7 +53,7 @@ def segments_section(group: RunGroup) -> Section | None:
     if alone:
         told.append(f"All test examples are in one part {'; '.join(alone)}.")
     if figures and len(group.runs) > len(group.variants):
-        told.append("Of several seeds, the first is shown.")
+        told.append(FIRST_SEED)
     return Section("For whom", " ".join(told), tables=tables, figures=figures)
 
 

@@ -5,7 +5,7 @@ from statistics import mean
 
 from trsr.evaluation.comparisons import CONTROLS, RECENT, WITH_SUMMARY, sentence
 from trsr.evaluation.costs import cost_of, count_text, seconds_text
-from trsr.evaluation.result_sections import NOT_FOR_RUNS, comparison_header, comparison_row
+from trsr.evaluation.result_sections import FIRST_SEED, NOT_FOR_RUNS, comparison_header, comparison_row
 from trsr.evaluation.run_groups import PairedTest, RunGroup
 from trsr.evaluation.sections import Section, Table, TableRow
 from trsr.evaluation.table import UNKNOWN, number
@@ -64,6 +64,8 @@ def _note(group: RunGroup, found: Sequence[PairedTest]) -> str:
         " Tokens and seconds are those of ranking for one test example and of writing its summary; the seconds of "
         "summaries are unknown where most of their calls had been made before."
     )
+    if any(one.variant.several for one in found):
+        told += f" {FIRST_SEED}"
     if any(one.label for one in found):
         told += f" {NOT_FOR_RUNS}"
     return told

@@ -26,8 +26,12 @@ class UserMeans(NamedTuple):
 
 @dataclass(frozen=True)
 class Variant:
-    """Runs that differ in their seeds only; `settings` are the values of what varies in the group."""
+    """Runs that differ in their seeds only; `settings` are the values of what varies in the group.
 
+    `name` tells the variant from others, and `label` does with its number of seeds where that varies too.
+    """
+
+    name: str
     label: str
     settings: Mapping[str, Any]
     runs: Sequence[RunFiles]
@@ -39,20 +43,15 @@ class Variant:
 
     @property
     def seeds(self) -> list[str]:
-        """The seed of every run: the first kind of seed in which they differ."""
-        kinds = [[run.settings.get(key) for run in self.runs] for key in SEEDS]
-        told = next((seeds for seeds in kinds if len(set(seeds)) > 1), kinds[0])
-        return [
-            str(run.manifest.get("seed", UNKNOWN) if seed is None else seed)
-            for run, seed in zip(self.runs, told, strict=True)
-        ]
+        """The seed of every run, as `seeds_of` tells it."""
+        return seeds_of(self.runs)
 
     @property
     def labelled(self) -> list[tuple[str, RunFiles]]:
         """The runs, with what tells them from others."""
         if not self.several:
             return [(self.label, self.runs[0])]
-        told = [f"{self.label}, seed {seed}".removeprefix(", ") for seed in self.seeds]
+        told = [f"{self.name}, seed {seed}".removeprefix(", ") for seed in self.seeds]
         return list(zip(told, self.runs, strict=True))
 
     @cached_property
@@ -111,6 +110,20 @@ class Variant:
             resamples=settings.get("evaluation.resamples", usual.resamples),
             seed=settings.get("evaluation.seed", usual.seed),
         )
+
+
+def seed_of(run: RunFiles) -> tuple[Any, ...]:
+    """All that tells runs of one variant from each other."""
+    return tuple(run.settings.get(key) for key in SEEDS)
+
+
+def seeds_of(runs: Sequence[RunFiles]) -> list[str]:
+    """The seed of every run: the first kind of seed in which they differ."""
+    kinds = [[run.settings.get(key) for run in runs] for key in SEEDS]
+    told = next((seeds for seeds in kinds if len(set(seeds)) > 1), kinds[0])
+    return [
+        str(run.manifest.get("seed", UNKNOWN) if seed is None else seed) for run, seed in zip(runs, told, strict=True)
+    ]
 
 
 def _metric_names(run: RunFiles) -> set[str]:
