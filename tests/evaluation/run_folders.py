@@ -160,7 +160,7 @@ def shifted(by):
 
 def with_users(run, gain):
     """Twenty users who rank the same candidates; with the tuned ranker every other one gains."""
-    write_json(run / "metrics.json", METRICS | {"trsr-recurrent": shifted(gain)["trsr-recurrent"]})
+    write_json(run / "metrics.json", shifted(gain))
     values = {"chance": [0.1] * 20, "popularity": [0.25] * 20}
     values["trsr-recurrent"] = [0.3 + gain * (1 + user % 2) for user in range(20)]
     rows = [

@@ -231,8 +231,7 @@ def _by_seeds(runs: list[RunFiles]) -> list[list[RunFiles]]:
     first = dict[tuple[Any, ...], RunFiles]()
     for run in runs:
         first.setdefault(seed_of(run), run)
-    drawn = list(first.values())
-    return [drawn, *([run] for run in runs if not any(run is one for one in drawn))]
+    return [list(first.values()), *([run] for run in runs if first[seed_of(run)] is not run)]
 
 
 def _names(parts: Sequence[Sequence[RunFiles]], varied: Mapping[str, list[Any]]) -> list[str]:
@@ -268,9 +267,9 @@ def _rows(model: str, variants: Sequence[Variant]) -> list[Row]:
     return [Row(f"{model}{BETWEEN}{variant.label}", model, variant, variant.metrics[model]) for variant in own]
 
 
-def _rounded(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
+def _rounded(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, list[int]]:
     """Without the last bits, which depend on the order in which users and seeds were added up."""
-    return {name: [round(bound / ROUNDING) * ROUNDING for bound in one.values()] for name, one in metrics.items()}
+    return {name: [round(bound / ROUNDING) for bound in one.values()] for name, one in metrics.items()}
 
 
 def _key(run: RunFiles, model: str) -> str:

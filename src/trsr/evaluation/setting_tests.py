@@ -25,7 +25,8 @@ def setting_tests(group: RunGroup) -> list[Comparison]:
     compared, frames = list[tuple[str, str]](), list[pl.DataFrame]()
     for model in first.metrics:
         alike = [row for row in group.rows if row.model == model and not row.is_bound]
-        base = next((row for row in alike if row.variant is group.standing(model, first)), None)
+        standing = group.standing(model, first)
+        base = next((row for row in alike if row.variant is standing), None)
         for row in alike:
             if base is None or row is base:
                 continue

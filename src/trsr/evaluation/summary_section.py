@@ -53,11 +53,11 @@ def _row(one: PairedTest, several: bool) -> TableRow:
 
 def _note(group: RunGroup, found: Sequence[PairedTest]) -> str:
     """The answer of the first settings that have one, not of those where it looks best."""
-    variant = next(variant for variant in group.variants if any(one.variant is variant for one in found))
+    variant = found[0].variant
     first = _asked(group, variant, [one for one in found if one.variant is variant])
     told = f"{first.test.model} stands highest of the rankers with a summary that were tested"
     told += f" in the run {variant.label}. " if variant.label else ". "
-    told += _answer(first, group.lead) + _cost(first)
+    told += _answer(first) + _cost(first)
     if any(one.test.against == RECENT for one in found):
         told += f" {RECENT} reads recent items in the room that a summary has in the prompt."
     told += (
@@ -79,17 +79,17 @@ def _asked(group: RunGroup, variant: Variant, of_variant: Sequence[PairedTest]) 
     return next((one for one in of_best if one.test.against == RECENT), of_best[0])
 
 
-def _answer(one: PairedTest, metric: str) -> str:
+def _answer(one: PairedTest) -> str:
     """The test in words; of several seeds their mean difference, for no single one is the answer."""
     runs, test = one.variant.runs, one.test
     if not one.variant.several:
         return f"{sentence(test)}."
-    pairs = [[run.metrics.get(model, {}).get(metric) for model in (test.model, test.against)] for run in runs]
+    pairs = [[run.metrics.get(model, {}).get(test.metric) for model in (test.model, test.against)] for run in runs]
     differences = [model["mean"] - against["mean"] for model, against in pairs if model and against]
     bounds = f"{number(min(differences))} to {number(max(differences))}"
     if one.variant.pooled is not None:
         return f"Over {len(runs)} seeds, {sentence(test)}. From seed to seed the difference is {bounds}."
-    told = f"{number(mean(differences))} in {metric} on average, {bounds}"
+    told = f"{number(mean(differences))} in {test.metric} on average, {bounds}"
     return f"Over {len(differences)} seeds it differs from {test.against} by {told}."
 
 

@@ -57,8 +57,10 @@ class Variant:
     @cached_property
     def pooled(self) -> UserMeans | None:
         """Of several seeds, where every run tells its users' values for the same models and metrics."""
+        if not self.several:
+            return None
         known = [values for run in self.runs if (values := _user_values(run)) is not None]
-        if not self.several or len(known) < len(self.runs):
+        if len(known) < len(self.runs):
             return None
         models, names = list(known[0]), sorted(_metric_names(self.runs[0]))
         if any(set(run.metrics) != set(models) or _metric_names(run) != set(names) for run in self.runs):
@@ -81,13 +83,6 @@ class Variant:
             model: {name: {"mean": one.mean, "low": one.low, "high": one.high} for name, one in spreads.items()}
             for model, spreads in self.spread.items()
         }
-
-    @property
-    def per_user(self) -> pl.DataFrame | None:
-        """model, user_id and one column per metric, as far as it is known."""
-        if self.pooled is not None:
-            return self.pooled.per_user
-        return None if self.several else self.runs[0].per_user
 
     @cached_property
     def comparisons(self) -> list[tuple[str, Sequence[RunFiles], Sequence[Comparison]]]:
